@@ -1,0 +1,172 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A held is the [Lock] of a Base. It is small, as it is what an uncontended
+// Acquire in memory allocates.
+type held struct {
+	name  string
+	token uint64
+	hold  Hold // nil if there is nothing to give back
+	line  *line
+	base  *Base // set again by lines.pass, before anyone has the lock
+
+	mu    sync.Mutex
+	over  bool       // guarded by mu: no longer held
+	state *heldState // guarded by mu: nil until it is needed
+}
+
+// A heldState is what only some locks need: those that have a hold, or are asked
+// for Done.
+type heldState struct {
+	err           error         // why the lock is over; nil if it was released
+	done          chan struct{} // made by the first Done
+	checkInterval time.Duration
+	check         *time.Timer // runs from the first Done, if the hold is a Checker
+	giveBack      *giveBack   // set when the release of a hold begins
+}
+
+var _ Lock = (*held)(nil)
+
+func newHeld(w *waiter, g Grant) *held {
+	h := &held{name: w.line.name, token: g.Token, hold: g.Hold, line: w.line}
+	h.give(w)
+	return h
+}
+
+// give makes h the lock of w's caller.
+func (h *held) give(w *waiter) {
+	h.base = w.base
+	if h.hold != nil {
+		h.state = &heldState{checkInterval: w.options.checkInterval}
+	}
+}
+
+// watch has a hold that tells its loss tell h.
+func (h *held) watch() {
+	if watcher, ok := h.hold.(Watcher); ok {
+		watcher.Watch(h.lost)
+	}
+}
+
+func (h *held) Name() string  { return h.name }
+func (h *held) Token() uint64 { return h.token }
+
+func (h *held) Done() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == nil {
+		h.state = &heldState{}
+	}
+	st := h.state
+	if st.done == nil {
+		st.done = make(chan struct{})
+		if h.over {
+			close(st.done)
+		} else if _, ok := h.hold.(Checker); ok {
+			st.check = time.AfterFunc(st.checkInterval, h.checkAgain)
+		}
+	}
+	return st.done
+}
+
+// checkAgain looks for a loss, and comes again after the check interval.
+func (h *held) checkAgain() {
+	if h.Err() != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.over {
+		h.state.check.Reset(h.state.checkInterval)
+	}
+}
+
+func (h *held) Err() error {
+	_, err := h.ended()
+	if err != nil {
+		return err
+	}
+	checker, ok := h.hold.(Checker)
+	if !ok {
+		return nil
+	}
+	cause := checker.Check()
+	if cause == nil {
+		return nil
+	}
+	if err = lossOf(cause); h.end(err, nil) {
+		_ = h.hold.Release(context.Background()) // frees what it uses
+		h.logLoss(err)
+		h.base.lines.released(h)
+	}
+	_, err = h.ended()
+	return err
+}
+
+// lost is called by a hold that tells its loss. It returns at once: the holds of
+// many locks are lost together, and none is to wait for another one's log.
+func (h *held) lost(cause error) {
+	err := lossOf(cause)
+	if h.end(err, nil) {
+		go func() {
+			h.logLoss(err)
+			h.base.lines.released(h)
+		}()
+	}
+}
+
+func lossOf(cause error) error {
+	if errors.Is(cause, ErrLost) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrLost, cause)
+}
+
+func (h *held) logLoss(err error) {
+	h.base.Logger().Warn("lock lost", "backend", h.base.backend, "lock", h.name, "token", h.token, "error", err)
+}
+
+// end closes Done, and returns false if it was closed before; err is nil for a
+// release. This is where a lock ends, before anything that lets another one hold
+// it.
+func (h *held) end(err error, g *giveBack) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return false
+	}
+	h.over = true
+	if st := h.state; st != nil {
+		st.err, st.giveBack = err, g
+		if st.done != nil {
+			close(st.done)
+		}
+		if st.check != nil {
+			st.check.Stop()
+		}
+	}
+	return true
+}
+
+// ended returns why h is no longer held, or nil, and how it is given back.
+func (h *held) ended() (*giveBack, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case !h.over:
+		return nil, nil
+	case h.state == nil:
+		return nil, ErrReleased
+	case h.state.err == nil:
+		return h.state.giveBack, ErrReleased
+	default:
+		return nil, h.state.err
+	}
+}

@@ -1,0 +1,13 @@
+package locktest
+
+import (
+	"testing"
+	"time"
+)
+
+// RunImpatiently is Run with another patience, for Lockers of which it is known
+// that they will try it.
+func RunImpatiently(t *testing.T, h Harness, patience time.Duration) {
+	t.Helper()
+	suite{Harness: h, patience: patience, caller: t.Name()}.run(t)
+}

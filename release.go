@@ -1,0 +1,159 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// releaseGrace is how long Release waits although its ctx had ended before.
+const releaseGrace = 250 * time.Millisecond
+
+// A giveBack is the release of a hold, which may outlast the call that began it.
+type giveBack struct {
+	done chan struct{} // closed when the hold is released
+	err  error         // how that went; set before done is closed
+
+	mu       sync.Mutex
+	returned bool  // guarded by mu: the Release that began it has returned
+	told     error // guarded by mu: what that returned
+}
+
+// Release implements [Lock].
+func (h *held) Release(ctx context.Context) error {
+	var err error
+	if h.hold == nil {
+		h.free()
+	} else if err = h.release(ctx); err != nil {
+		err = &Error{Op: "release", Backend: h.base.backend, Name: h.name, Err: err}
+	}
+	return err
+}
+
+// free releases an h that has nothing to give back.
+func (h *held) free() {
+	if h.end(nil, nil) {
+		h.base.lines.released(h)
+	}
+}
+
+func (h *held) release(ctx context.Context) error {
+	if _, ok := h.hold.(Checker); ok {
+		_ = h.Err() // a loss that nobody has noticed is noticed now
+	}
+	g := &giveBack{done: make(chan struct{})}
+	first := h.end(nil, g)
+	if first {
+		h.start(ctx, g, ctx.Done() != nil)
+	} else {
+		var err error
+		if g, err = h.ended(); g == nil {
+			return err // lost
+		}
+	}
+	return g.await(ctx, first)
+}
+
+// close releases h for Close, which waits for the end of it elsewhere.
+func (h *held) close() {
+	if h.hold == nil {
+		h.free()
+		return
+	}
+	if g := (&giveBack{done: make(chan struct{})}); h.end(nil, g) {
+		h.start(context.Background(), g, false)
+	}
+}
+
+// start gives the lock to the next one. With async, it does not block.
+func (h *held) start(ctx context.Context, g *giveBack, async bool) {
+	hold := h.hold
+	if h.base.lines.releasing(h) {
+		var passed bool
+		if hold, passed = h.pass(hold); passed {
+			close(g.done)
+			return
+		}
+	}
+	if starter, ok := hold.(AsyncReleaser); ok {
+		starter.StartRelease(func(err error) { h.gaveBack(g, err) })
+		return
+	}
+	if !async {
+		h.gaveBack(g, hold.Release(ctx))
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	go func() { h.gaveBack(g, hold.Release(ctx)) }()
+}
+
+// pass gives the lock to the next one in the line, if the hold allows it; else it
+// returns the hold that is to be released.
+func (h *held) pass(hold Hold) (Hold, bool) {
+	passer, ok := hold.(Passer)
+	if !ok {
+		return hold, false
+	}
+	grant, ok := passer.Pass()
+	if !ok {
+		return hold, false
+	}
+	next := &held{name: h.name, token: grant.Token, hold: grant.Hold, line: h.line}
+	if !h.base.lines.pass(h, next) {
+		return grant.Hold, false // nobody is there any more
+	}
+	next.watch()
+	return nil, true
+}
+
+// gaveBack ends a release with the result of the hold's.
+func (h *held) gaveBack(g *giveBack, err error) {
+	if err != nil && !errors.Is(err, ErrLost) {
+		err = fmt.Errorf("%w: release not confirmed: %w", ErrUnavailable, err)
+	}
+	g.err = err
+	close(g.done)
+	h.base.lines.released(h)
+}
+
+// await waits until the lock is given back, or ctx ends, and returns how that
+// went. What the Release that began it returned is what all later ones return.
+func (g *giveBack) await(ctx context.Context, began bool) error {
+	g.wait(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.returned {
+		return g.told
+	}
+	var err error
+	select {
+	case <-g.done:
+		err = g.err
+	default:
+		err = ended(ctx)
+	}
+	if began {
+		g.returned, g.told = true, err
+	}
+	return err
+}
+
+// wait waits for the end of the release, until ctx ends; if ctx has ended
+// already, for the grace.
+func (g *giveBack) wait(ctx context.Context) {
+	if ctx.Err() == nil {
+		select {
+		case <-g.done:
+		case <-ctx.Done():
+		}
+		return
+	}
+	grace := time.NewTimer(releaseGrace)
+	defer grace.Stop()
+	select {
+	case <-g.done:
+	case <-grace.C:
+	}
+}

@@ -1,0 +1,222 @@
+package filelock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// A driver makes attempts on the lock files of one directory.
+type driver struct {
+	dir      string // absolute, with a separator at its end
+	pid      int    // what its records say
+	host     string
+	notifier notifier
+
+	mu     sync.Mutex
+	places map[string]*place // guarded by mu: between two calls for a lock's name
+}
+
+// A place is what is kept for a waiter between its Tries. The file stays open:
+// closing it would be an event that wakes all other waiters.
+type place struct {
+	file  *file
+	watch *watch // nil: nothing wakes the waiter
+	quick int    // how many quick tries are left
+}
+
+// The event of a holder's death comes a moment before the kernel drops its
+// lock, so a try that fails after an event is followed by a few more. They are
+// over after 6.3 ms.
+const (
+	quickTries = 6
+	quickDelay = 100 * time.Microsecond // before the first; then doubled
+)
+
+// maxReplaced is how often a Try opens a file that is replaced meanwhile.
+const maxReplaced = 100
+
+var (
+	_ locker.Driver  = (*driver)(nil)
+	_ locker.Queue   = (*driver)(nil)
+	_ locker.Checker = (*file)(nil)
+)
+
+func newDriver(dir string) *driver {
+	host, _ := os.Hostname() // only for people
+	if dir[len(dir)-1] != filepath.Separator {
+		dir += string(filepath.Separator)
+	}
+	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), places: make(map[string]*place)}
+}
+
+func (*driver) Backend() string { return "file" }
+
+// Try locks the file and notes the holder in it; or leaves a place that is
+// woken when the file is closed by its holder.
+func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
+	path := d.dir + fileName(a.Name)
+	p := d.take(a.Name)
+	var f *file
+	if p != nil {
+		f = p.file
+		if d.notifier.woken(p.watch) {
+			p.quick = quickTries
+		}
+	}
+	f, locked, err := lockFile(path, f)
+	for err == nil && !locked {
+		if !a.Wait || ctx.Err() != nil {
+			_ = f.close() // it was not locked
+			err = locker.ErrAlreadyLocked
+			break
+		}
+		if p == nil {
+			p = &place{}
+		}
+		if d.settle(p, f, a) {
+			d.keep(a.Name, p)
+			return locker.Grant{}, locker.ErrAlreadyLocked
+		}
+		f, locked, err = lockFile(path, f)
+	}
+	if p != nil {
+		d.notifier.remove(p.watch)
+	}
+	if err != nil {
+		return locker.Grant{}, err
+	}
+	return d.grant(f)
+}
+
+// lockFile tries to lock the file that path names: f, or if that is nil or no
+// longer named, one that it opens. It returns the file, open, locked or not; all
+// others are closed.
+func lockFile(path string, f *file) (_ *file, locked bool, err error) {
+	for range maxReplaced {
+		if f == nil {
+			if f, err = openFile(path); err != nil {
+				return nil, false, err
+			}
+		}
+		// Also a lock that another holds counts only if it is on the file that
+		// all newcomers find, hence the second look in both cases.
+		locked, err = f.tryLock()
+		var named bool
+		if err == nil {
+			named, err = f.named()
+		}
+		if err == nil && named {
+			return f, locked, nil
+		}
+		_ = f.close()
+		if err != nil {
+			return nil, false, err
+		}
+		f = nil
+	}
+	return nil, false, &fs.PathError{Op: "lock", Path: path, Err: fmt.Errorf("replaced %d times during one attempt", maxReplaced)}
+}
+
+// settle prepares p for a wait for f, which another holds. It returns false when
+// f is to be tried again before: the holder may have gone before a new watch was
+// there to tell.
+func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
+	if p.file != f || !d.notifier.alive(p.watch) {
+		d.notifier.remove(p.watch)
+		p.file, p.quick = f, 0
+		if p.watch = d.notifier.add(f.path, a); p.watch != nil {
+			p.quick = quickTries
+			return false
+		}
+	}
+	if p.quick > 0 {
+		a.RetryAfter = min(quickDelay<<(quickTries-p.quick), a.CheckInterval)
+		p.quick--
+	}
+	return true
+}
+
+// grant notes in f, which is locked, who holds it.
+func (d *driver) grant(f *file) (locker.Grant, error) {
+	var buf [recordSize]byte
+	n, err := f.readRecord(buf[:])
+	if err == nil {
+		last, _, ok := parseToken(buf[:n])
+		if err = f.mayOverwrite(ok); err == nil {
+			now := time.Now()
+			r := record{token: nextToken(last, now), pid: d.pid, host: d.host, since: now}
+			if err = f.writeRecord(appendRecord(buf[:0], r)); err == nil {
+				return locker.Grant{Token: r.token, Hold: f}, nil
+			}
+		}
+	}
+	_ = f.close() // without the record, the next token might be this one again
+	return locker.Grant{}, err
+}
+
+// take returns the place that was kept for a name, or nil.
+func (d *driver) take(name string) *place {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.places[name]
+	if p != nil {
+		delete(d.places, name)
+	}
+	return p
+}
+
+func (d *driver) keep(name string, p *place) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.places[name] = p
+}
+
+// Leave implements locker.Queue.
+func (d *driver) Leave(_ context.Context, name string) {
+	if p := d.take(name); p != nil {
+		d.notifier.remove(p.watch)
+		_ = p.file.close() // it was not locked
+	}
+}
+
+// Close implements locker.Driver. All places have been left.
+func (d *driver) Close() error {
+	d.notifier.close()
+	return nil
+}
+
+// Check implements locker.Checker. A path that cannot be looked at is no loss:
+// the kernel keeps the lock. It uses no descriptor, so it may meet Release.
+func (f *file) Check() error {
+	named, err := f.named()
+	lost := err == nil && !named
+	if !lost {
+		return nil
+	}
+	return &fs.PathError{Op: "check", Path: f.path, Err: errors.New("the lock file was deleted or replaced")}
+}
+
+// Release implements locker.Hold.
+func (f *file) Release(context.Context) error { return f.close() }
+
+// errNotRegular is the error of a path that names no regular file.
+func errNotRegular(path string, mode fs.FileMode) error {
+	kind := "not a regular file"
+	switch {
+	case mode&fs.ModeSymlink != 0:
+		kind = "a symbolic link"
+	case mode.IsDir():
+		kind = "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a named pipe"
+	}
+	return &fs.PathError{Op: "open", Path: path, Err: errors.New("refused as a lock file: it is " + kind)}
+}

@@ -1,0 +1,169 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package filelock
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+func TestReplacedFileIsALoss(t *testing.T) {
+	replace := map[string]func(path string) error{
+		"deleted": os.Remove,
+		"renamed": func(path string) error { return os.Rename(path, path+".old") },
+		"replaced": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", nil, 0o600), os.Rename(path+".new", path))
+		},
+		"linked": func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.Symlink(path+".old", path))
+		},
+		"directory gone": func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+	}
+	notice := map[string]func(lock locker.Lock){
+		"Done":    func(lock locker.Lock) { <-lock.Done() },
+		"Err":     func(locker.Lock) {},
+		"Release": func(lock locker.Lock) { _ = lock.Release(t.Context()) },
+	}
+	for how, replace := range replace {
+		for who, notice := range notice {
+			t.Run(how+"/"+who, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "locks")
+				l, err := New(dir, locker.WithCheckInterval(time.Millisecond))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				lock := acquire(t, l, "name")
+				if err := lock.Err(); err != nil {
+					t.Fatal(err)
+				}
+				if err := replace(filepath.Join(dir, "name")); err != nil {
+					t.Fatal(err)
+				}
+				notice(lock)
+				if err := lock.Err(); !errors.Is(err, locker.ErrLost) {
+					t.Errorf("Err = %v, want ErrLost", err)
+				}
+				select {
+				case <-lock.Done():
+				default:
+					t.Error("Done is not closed")
+				}
+				if err := lock.Release(t.Context()); !errors.Is(err, locker.ErrLost) {
+					t.Errorf("Release = %v, want ErrLost", err)
+				}
+			})
+		}
+	}
+}
+
+func TestDeletedFileKeepsNobodyOut(t *testing.T) {
+	dir := t.TempDir()
+	first, _ := open(t, dir)
+	second, d := open(t, dir, wokenOnly())
+	path := filepath.Join(dir, "name")
+	lock := acquire(t, first, "name")
+
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	newcomer := acquire(t, second, "name", locker.WithTimeout(0))
+	if newcomer.Token() <= lock.Token() {
+		t.Errorf("token %d after %d", newcomer.Token(), lock.Token())
+	}
+	if err := lock.Release(t.Context()); !errors.Is(err, locker.ErrLost) {
+		t.Errorf("Release = %v, want ErrLost", err)
+	}
+	release(t, newcomer)
+
+	lock = acquire(t, first, "name")
+	waiter := acquireLater(t, second, d, "name")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	next := await(t, waiter)
+	if next.Token() <= lock.Token() {
+		t.Errorf("token %d after %d", next.Token(), lock.Token())
+	}
+	release(t, next)
+}
+
+func TestWaiterFollowsAReplacedFile(t *testing.T) {
+	dir := t.TempDir()
+	first, _ := open(t, dir)
+	second, d := open(t, dir, wokenOnly())
+	third, _ := open(t, dir)
+	path := filepath.Join(dir, "name")
+
+	acquire(t, first, "name")
+	waiter := acquireLater(t, second, d, "name")
+	other := acquire(t, third, "other name")
+	if err := os.Rename(filepath.Join(dir, "other%20name"), path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the waiter waits for the new file", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		p := d.places["name"]
+		if p == nil {
+			return false
+		}
+		named, err := p.file.named()
+		return named && err == nil
+	})
+	if err := other.Release(t.Context()); !errors.Is(err, locker.ErrLost) {
+		t.Errorf("Release = %v, want ErrLost", err)
+	}
+	release(t, await(t, waiter))
+}
+
+func TestTokensGrowWhateverTheFileHolds(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "name")
+	l, _ := open(t, dir)
+	write := func(content []byte) func() error {
+		return func() error { return os.WriteFile(path, content, 0o600) }
+	}
+	ahead := uint64(time.Now().Add(time.Hour).UnixMicro())
+	tests := []struct {
+		name   string
+		change func() error
+	}{
+		{"as it is", func() error { return nil }},
+		{"deleted", func() error { return os.Remove(path) }},
+		{"emptied", func() error { return os.Truncate(path, 0) }},
+		{"torn", func() error { return os.Truncate(path, 60) }},
+		{"garbage", write(bytes.Repeat([]byte("garbage\n"), 100))},
+		{"absurd token", write(appendRecord(nil, record{token: 1<<64 - 1}))},
+		{"token ahead of the clock", write(appendRecord(nil, record{token: ahead, since: time.Now()}))},
+		{"as it is", func() error { return nil }},
+	}
+	var last uint64
+	for _, test := range tests {
+		if err := test.change(); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		lock := acquire(t, l, "name")
+		if lock.Token() <= last || lock.Token() > maxToken {
+			t.Errorf("%s: token %d after %d", test.name, lock.Token(), last)
+		}
+		last = lock.Token()
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := parseRecord(content); !ok || r.token != last || r.pid != os.Getpid() {
+			t.Errorf("%s: the file holds %+v, %v", test.name, r, ok)
+		}
+		release(t, lock)
+	}
+	if last != ahead+2 {
+		t.Errorf("token %d, want two more than %d", last, ahead)
+	}
+}

@@ -1,0 +1,167 @@
+// Package redistest starts Redis servers for tests, on free ports of the
+// loopback interface, and ends them with the test.
+package redistest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// patience bounds the waits for events that come soon on any machine.
+const patience = 30 * time.Second
+
+// Require skips the test if a program that it needs is not installed. With
+// LOCKER_TEST_REQUIRE=all in the environment, the test fails instead.
+func Require(t testing.TB, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		if os.Getenv("LOCKER_TEST_REQUIRE") == "all" {
+			t.Fatalf("%s is not installed, and LOCKER_TEST_REQUIRE=all", program)
+		}
+		t.Skipf("%s is not installed", program)
+	}
+}
+
+// A Server is a redis-server of the test.
+type Server struct {
+	Addr string
+
+	t      testing.TB
+	args   []string
+	alive  io.Closer // ends the server when it is closed, also by the end of the test's process
+	output *bytes.Buffer
+	exited chan struct{} // closed when cmd has ended
+}
+
+// supervise runs a server until its standard input ends, which it does with the
+// test's process, however that ends.
+const supervise = `exec 3<&0
+redis-server "$@" </dev/null 3<&- &
+pid=$!
+(cat <&3; kill -9 $pid) >/dev/null 2>&1 &
+exec 3<&-
+wait $pid`
+
+// Start starts a redis-server that keeps nothing on disk, with args added to its
+// command line. The test is skipped if there is none.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	Require(t, "redis-server")
+	s := &Server{t: t, args: args}
+	// Another process can take the port before the server does: then try another.
+	for range 10 {
+		s.Addr = freeAddr(t)
+		if s.launch() {
+			t.Cleanup(s.Kill)
+			return s
+		}
+	}
+	t.Fatalf("redis-server does not start:\n%s", s.output)
+	return nil
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// launch starts the server and reports whether it answers.
+func (s *Server) launch() bool {
+	s.t.Helper()
+	host, port, _ := net.SplitHostPort(s.Addr)
+	args := append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", s.t.TempDir()}, s.args...)
+	cmd := exec.Command("sh", append([]string{"-c", supervise, "sh"}, args...)...)
+	s.output = &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = s.output, s.output
+	alive, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.alive = alive
+	exited := make(chan struct{})
+	s.exited = exited
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	deadline := time.After(patience)
+	for {
+		conn, err := net.Dial("tcp", s.Addr)
+		if err == nil {
+			conn.Close()
+			select {
+			case <-exited: // somebody else answers
+				return false
+			default:
+				return true
+			}
+		}
+		select {
+		case <-exited:
+			return false
+		case <-deadline:
+			s.t.Fatalf("redis-server does not answer:\n%s", s.output)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Kill kills the server, as a crash would, and returns when it has ended.
+func (s *Server) Kill() {
+	s.alive.Close()
+	<-s.exited
+}
+
+// Restart starts the server again, after Kill, at the same address.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if !s.launch() {
+		s.t.Fatalf("redis-server does not start again:\n%s", s.output)
+	}
+}
+
+// Client returns a client of the server, which the test closes. change, if not
+// nil, changes its options.
+func (s *Server) Client(change func(*redis.Options)) *redis.Client {
+	return Client(s.t, s.Addr, change)
+}
+
+// Client returns a client of a server, which the test closes.
+func Client(t testing.TB, addr string, change func(*redis.Options)) *redis.Client {
+	o := &redis.Options{Addr: addr}
+	if change != nil {
+		change(o)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Do runs a command on the server and returns what it says.
+func (s *Server) Do(args ...any) any {
+	s.t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer c.Close()
+	v, err := c.Do(context.Background(), args...).Result()
+	if err != nil && !strings.Contains(err.Error(), "nil") {
+		s.t.Fatalf("%v: %v", args, err)
+	}
+	return v
+}

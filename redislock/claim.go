@@ -1,0 +1,250 @@
+package redislock
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// A claim is one attempt to be alone on the channel of a lock.
+type claim struct {
+	*member
+	wait    bool // the session is in the queue, or wants to be
+	sent    time.Time
+	reserve int
+	renewal time.Duration // how long the lock may be handed over inside the process
+
+	asked      bool // a run of the script is under way
+	answers    chan answer
+	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed
+}
+
+func (m *member) newClaim(a *locker.Attempt) *claim {
+	c := &claim{member: m, renewal: a.CheckInterval, answers: make(chan answer, 1), subscribed: make(chan struct{})}
+	if a.Behind > 0 {
+		c.reserve = tokenBlock
+	}
+	m.session.mu.Lock()
+	defer m.session.mu.Unlock()
+	c.wait = a.Wait || m.queued
+	m.claiming, m.told, m.pinged = true, false, false
+	c.sent = time.Now()
+	m.holder, m.answered = "", make(chan struct{})
+	return c
+}
+
+// send subscribes and runs the script.
+func (c *claim) send() {
+	c.run([]command{subscribe(func(_ reply, err error) {
+		if err != nil {
+			select {
+			case c.answers <- answer{err: err}:
+			default:
+			}
+		}
+		close(c.subscribed)
+	}, c.name, c.holdChannel)})
+}
+
+func (c *claim) run(before []command) {
+	s, o := c.session, &c.session.driver.options
+	c.asked = true
+	s.mu.Lock()
+	known := c.holder
+	s.mu.Unlock()
+	wait := "0"
+	if c.wait {
+		wait = "1"
+	}
+	s.run(before, claimScript,
+		[]string{c.name + "-fence", c.name + "-holder", c.name + "-queue"},
+		[]string{c.name, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
+			microseconds(o.SettleTime), microseconds(o.lease()), known},
+		func(text string, err error) {
+			select {
+			case c.answers <- answer{text, err}:
+			default: // the SUBSCRIBE failed before
+			}
+		})
+}
+
+// settle waits for the outcome: "won ..." or "held ...".
+func (c *claim) settle(ctx context.Context) (string, error) {
+	confirmed := false // before the run that is under way
+	backoff := firstBackoff
+	var since time.Time // when the claim first met others
+	var giveWay time.Duration
+	pinged := false
+	for {
+		text, err := c.await(ctx)
+		if err != nil {
+			return "", err
+		}
+		switch text {
+		case "notyet":
+			if c.session.fast || confirmed {
+				// The server does not know of a subscription that it has confirmed,
+				// or that it has processed before the script.
+				err := fmt.Errorf("%w: lost the subscription to %q", errProtocol, c.holdChannel)
+				c.session.end(err)
+				return "", c.session.ended()
+			}
+			select {
+			case <-c.subscribed:
+				confirmed = true
+			case <-ctx.Done():
+				return "", ctx.Err()
+			case <-c.session.done:
+				return "", c.session.ended()
+			}
+		case "first":
+			if since.IsZero() {
+				since = time.Now()
+				giveWay = max(yieldAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
+			}
+			met := time.Since(since)
+			if met >= pingAfter && !pinged {
+				pinged = true
+				c.ping()
+			}
+			if met >= giveWay {
+				c.giveWay()
+			} else if err := c.pause(ctx, backoff); err != nil {
+				return "", err
+			}
+			backoff = min(2*backoff, maxBackoff)
+		default:
+			return text, nil
+		}
+		c.run(nil)
+	}
+}
+
+// await waits for the answer of the run that is under way.
+func (c *claim) await(ctx context.Context) (string, error) {
+	select {
+	case a := <-c.answers:
+		c.asked = false
+		return a.text, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-c.session.done:
+		return "", c.session.ended()
+	}
+}
+
+// pause waits for d, or until somebody has answered the ping.
+func (c *claim) pause(ctx context.Context, d time.Duration) error {
+	c.session.mu.Lock()
+	answered := c.answered
+	if c.holder != "" {
+		answered = nil
+	}
+	c.session.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-answered:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.session.done:
+		return c.session.ended()
+	}
+	return nil
+}
+
+// giveWay has the script take whoever is on the channel for a holder.
+func (c *claim) giveWay() {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	if c.holder == "" {
+		c.holder = unknownHolder
+	}
+}
+
+// won makes a hold of "won TOKEN WAITING SETTLE", when it is settled that the
+// last holder knows of its loss.
+func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
+	s := c.session
+	token, waiting, pause, err := parseWon(text)
+	if err != nil {
+		s.end(err)
+		return locker.Grant{}, s.ended()
+	}
+	now := time.Now()
+	h := &hold{member: c.member, token: token, last: token + uint64(c.reserve), until: now.Add(c.renewal)} //nolint:gosec // reserve is small and positive
+	s.mu.Lock()
+	c.queued = false
+	c.stayAway()
+	c.claiming = false
+	c.told = c.told || waiting
+	c.hold = h
+	s.mu.Unlock()
+	s.driver.held(c.name)
+	if pause > 0 {
+		s.driver.log.Debug("settling", "lock", c.name, "for", pause)
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.done:
+			return locker.Grant{}, s.ended()
+		case <-ctx.Done():
+			end := c.begin()
+			c.unsubscribe(nil, false, func(error) { end() })
+			return locker.Grant{}, locker.ErrAlreadyLocked // by the one who may not know yet that it is not
+		}
+	}
+	if err := s.ended(); err != nil {
+		return locker.Grant{}, err
+	}
+	return locker.Grant{Token: token, Hold: h}, nil
+}
+
+func parseWon(text string) (token uint64, waiting bool, pause time.Duration, err error) {
+	var queued, settle int64
+	f := strings.Fields(text)
+	if len(f) != 4 {
+		return 0, false, 0, fmt.Errorf("%w: %q from a script", errProtocol, text)
+	}
+	if token, err = strconv.ParseUint(f[1], 10, 64); err == nil {
+		if queued, err = strconv.ParseInt(f[2], 10, 64); err == nil {
+			settle, err = strconv.ParseInt(f[3], 10, 64)
+		}
+	}
+	return token, queued > 0, time.Duration(settle) * time.Microsecond, err
+}
+
+// abandon finishes a claim whose caller has gone. A lock that it has won is
+// given back, a place in the queue is kept for the next one in the line.
+func (c *claim) abandon(end func()) {
+	var text string
+	if c.asked {
+		text, _ = c.await(context.Background())
+	}
+	var place int
+	if p, ok := strings.CutPrefix(text, "held "); ok {
+		place, _ = strconv.Atoi(p)
+	}
+	s := c.session
+	s.mu.Lock()
+	if place > 0 {
+		c.queued = true
+	}
+	var before []command
+	if c.queued && c.wait && !c.waits {
+		before = append(before, subscribe(func(_ reply, err error) { s.insist(err) }, c.waitChannel))
+	}
+	if strings.HasPrefix(text, "won ") {
+		c.told = true // whoever waits
+		c.queued = false
+		before = nil
+	}
+	s.mu.Unlock()
+	c.unsubscribe(before, c.wait, func(error) { end() })
+}

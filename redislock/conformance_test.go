@@ -1,0 +1,88 @@
+package redislock_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/redistest"
+	"github.com/golocker/locker/locktest"
+	"github.com/golocker/locker/redislock"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// open returns a Locker on the Redis at addr.
+func open(t testing.TB, addr string, protocol int, opts ...locker.Option) *redislock.Locker {
+	t.Helper()
+	return openWith(t, redistest.Client(t, addr, func(o *redis.Options) { o.Protocol = protocol }), nil, opts...)
+}
+
+func openWith(t testing.TB, c redis.UniversalClient, o *redislock.Options, opts ...locker.Option) *redislock.Locker {
+	t.Helper()
+	l, err := redislock.New(c, o, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// With RESP3 scripts run on the session's connection, with RESP2 through the
+// client.
+func TestConformanceRESP3(t *testing.T) { conformance(t, 3) }
+func TestConformanceRESP2(t *testing.T) { conformance(t, 2) }
+
+func conformance(t *testing.T, protocol int) {
+	redistest.Require(t, "redis-server")
+	locktest.Run(t, locktest.Harness{
+		New: func(t testing.TB) string { return redistest.Start(t).Addr },
+		Open: func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
+			return open(t, addr, protocol, opts...)
+		},
+		CrossProcess: true,
+		Recovery:     500 * time.Millisecond, // two check intervals: the waiter at the head may be killed with the holder
+		Break: func(t testing.TB, addr string, _ locker.Lock) {
+			c := redistest.Client(t, addr, nil)
+			if err := c.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
+}
+
+func TestConformanceMiniredis(t *testing.T) {
+	var mu sync.Mutex
+	servers := make(map[string]*miniredis.Miniredis)
+	locktest.Run(t, locktest.Harness{
+		New: func(t testing.TB) string {
+			m := miniredis.RunT(t)
+			mu.Lock()
+			defer mu.Unlock()
+			servers[m.Addr()] = m
+			return m.Addr()
+		},
+		Open: func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
+			return open(t, addr, 3, opts...)
+		},
+		CrossProcess: true,
+		Recovery:     500 * time.Millisecond,
+		Break: func(t testing.TB, addr string, _ locker.Lock) {
+			mu.Lock()
+			defer mu.Unlock()
+			servers[addr].Close()
+			if err := servers[addr].Restart(); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
+}

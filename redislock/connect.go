@@ -1,0 +1,149 @@
+package redislock
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/auth"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// A dialed is a connection that go-redis has opened and authenticated, and uses
+// no more.
+type dialed struct {
+	conn     net.Conn
+	clientID string // "-" where the server has none
+	runID    string // of the server; "-" where it has none
+	close    func() // frees what go-redis keeps for it
+}
+
+// dial opens a connection with the user's dialer, and has go-redis set it up with
+// the user's options: TLS, authentication, database, client name, OnConnect. It
+// takes the time that they give.
+func dial(ctx context.Context, user *redis.Options) (*dialed, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit(user.DialTimeout)+2*limit(user.ReadTimeout))
+	defer cancel()
+	conn, err := user.Dialer(ctx, user.Network, user.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	o := cloneOptions(user)
+	o.PoolSize = 8 // after as many errors as that, go-redis dials in the background
+	o.MaxRetries = -1
+	o.DialerRetries = 1
+	var taken atomic.Bool
+	o.Dialer = func(context.Context, string, string) (net.Conn, error) {
+		if taken.Swap(true) {
+			return nil, errSetUp // go-redis cannot have another in its place
+		}
+		return conn, nil
+	}
+	client := redis.NewClient(o)
+	single := client.Conn()
+	d := &dialed{conn: conn, runID: "-", clientID: "-", close: func() { _, _, _ = single.Close(), client.Close(), conn.Close() }}
+	info := single.Info(ctx, "server")
+	if err = serverLacks(info.Err()); err == nil {
+		id := single.ClientID(ctx)
+		if id.Err() == nil {
+			d.clientID = strconv.FormatInt(id.Val(), 10)
+		}
+		err = serverLacks(id.Err())
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	d.runID = field(info.Val(), "run_id")
+	return d, nil
+}
+
+var errSetUp = errors.New("the connection was lost while it was set up")
+
+// serverLacks returns nil for an error reply that says that the server, which is
+// not a Redis, does not know the command, else err.
+func serverLacks(err error) error {
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		for _, text := range []string{"unknown", "Unknown", "not supported"} {
+			if strings.Contains(reply.Error(), text) {
+				return nil
+			}
+		}
+	}
+	return err
+}
+
+// field returns a field of what INFO says, or "-".
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "-"
+}
+
+// limit is d, or the default of go-redis where the user has set none.
+func limit(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 5 * time.Second
+	}
+	return d
+}
+
+// cloneOptions returns the options of a client for a client of our own.
+func cloneOptions(user *redis.Options) *redis.Options {
+	o := *user
+	// NewClient has put defaults in the place of zeros, and zeros in that of -1.
+	for _, d := range []*time.Duration{&o.ReadTimeout, &o.WriteTimeout, &o.MinRetryBackoff, &o.MaxRetryBackoff} {
+		switch *d {
+		case 0:
+			*d = -1
+		case -1:
+			*d = -2
+		}
+	}
+	if o.MaxRetries == 0 {
+		o.MaxRetries = -1
+	}
+	o.ContextTimeoutEnabled = true
+	o.MinIdleConns = 0
+	o.Limiter = nil
+	o.PushNotificationProcessor = nil
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.ClientSideCacheConfig, o.ClientSideCache = nil, nil
+	if p := o.StreamingCredentialsProvider; p != nil {
+		// go-redis would authenticate again on a connection that is ours.
+		o.StreamingCredentialsProvider = nil
+		o.CredentialsProviderContext = func(context.Context) (string, string, error) { return credentials(p) }
+	}
+	return &o
+}
+
+func credentials(p auth.StreamingCredentialsProvider) (string, string, error) {
+	c, stop, err := p.Subscribe(noListener{})
+	if err != nil {
+		return "", "", err
+	}
+	if stop != nil {
+		err = stop()
+	}
+	username, password := c.BasicAuth()
+	return username, password, err
+}
+
+// A noListener does not listen.
+type noListener struct{}
+
+func (noListener) OnNext(auth.Credentials) {}
+func (noListener) OnError(error)           {}

@@ -1,0 +1,153 @@
+package redislock_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/redistest"
+	"github.com/golocker/locker/redislock"
+)
+
+func TestNewRefuses(t *testing.T) {
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
+	defer ring.Close()
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	defer cluster.Close()
+	client := redistest.Client(t, "127.0.0.1:1", nil)
+	var none *redis.Client
+	for _, tt := range []struct {
+		name    string
+		client  redis.UniversalClient
+		options *redislock.Options
+		says    string
+	}{
+		{"nil", nil, nil, "nil"},
+		{"nil pointer", none, nil, "nil"},
+		{"Ring", ring, nil, "*redis.Ring"},
+		{"ClusterClient", cluster, nil, "*redis.ClusterClient"},
+		{"SettleTime", client, &redislock.Options{SettleTime: -1}, "SettleTime"},
+		{"UnavailableTimeout", client, &redislock.Options{UnavailableTimeout: -time.Second}, "UnavailableTimeout"},
+		{"HealthCheckInterval", client, &redislock.Options{HealthCheckInterval: -time.Second}, "HealthCheckInterval"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := redislock.New(tt.client, tt.options)
+			if l != nil || !errors.Is(err, locker.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("New = %v, %v; want ErrInvalid that names %q", l, err, tt.says)
+			}
+		})
+	}
+}
+
+// A Redis that does not do what a lock needs is an ErrUnavailable that says why,
+// at once and without the password.
+func TestUnavailable(t *testing.T) {
+	const password = "s3cret-p4ssw0rd"
+	deny := func(what string) func(*testing.T) *redis.Client {
+		return func(t *testing.T) *redis.Client {
+			s := redistest.Start(t)
+			s.Do("ACL", "SETUSER", "worker", "on", ">"+password, "~*", "&*", "+@all", "-"+what)
+			return s.Client(func(o *redis.Options) { o.Username, o.Password = "worker", password })
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		says   string
+		client func(*testing.T) *redis.Client
+	}{
+		{"nobody listens", "refused", func(t *testing.T) *redis.Client {
+			return redistest.Client(t, "127.0.0.1:1", nil)
+		}},
+		{"password wanted", "NOAUTH", func(t *testing.T) *redis.Client {
+			return redistest.Start(t, "--requirepass", password).Client(nil)
+		}},
+		{"wrong password", "WRONGPASS", func(t *testing.T) *redis.Client {
+			s := redistest.Start(t, "--requirepass", "other")
+			return s.Client(func(o *redis.Options) { o.Password = password })
+		}},
+		{"read-only replica", "READONLY", func(t *testing.T) *redis.Client {
+			primary := redistest.Start(t)
+			_, port, _ := net.SplitHostPort(primary.Addr)
+			return redistest.Start(t, "--replicaof", "127.0.0.1 "+port).Client(nil)
+		}},
+		{"loading", "LOADING", func(t *testing.T) *redis.Client {
+			dir := t.TempDir()
+			s := redistest.Start(t, "--dir", dir)
+			s.Do("EVAL", "for i = 1, 3000 do redis.call('SET', i, string.rep('x', 1000)) end", 0)
+			s.Do("SAVE")
+			s.Kill()
+			// It takes a while to read what it had saved.
+			return redistest.Start(t, "--dir", dir, "--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024").Client(nil)
+		}},
+		{"subscribe denied", "'subscribe'", deny("subscribe")},
+		{"evalsha denied", "'evalsha'", deny("evalsha")},
+		{"info denied", "'info'", deny("info")},
+		{"set denied", "'set' in a script", deny("set")},
+		{"numsub denied", "'pubsub numsub' in a script", deny("pubsub|numsub")},
+		{"publish denied is no matter while nobody waits", "", deny("publish")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, protocol := range []int{3, 2} {
+				c := tt.client(t)
+				o := c.Options()
+				c = redis.NewClient(&redis.Options{Addr: o.Addr, Username: o.Username, Password: o.Password, Protocol: protocol, MaxRetries: -1})
+				defer c.Close()
+				l := openWith(t, c, nil)
+				lock, err := l.Acquire(t.Context(), "nightly-report", locker.WithTimeout(time.Minute))
+				if tt.says == "" {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := lock.Release(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if !errors.Is(err, locker.ErrUnavailable) || !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("RESP%d: Acquire: %v; want ErrUnavailable that says %q", protocol, err, tt.says)
+				}
+				if err != nil && strings.Contains(err.Error(), password) {
+					t.Errorf("the error shows the password: %v", err)
+				}
+				var op *net.OpError
+				if tt.says == "refused" && !errors.As(err, &op) {
+					t.Errorf("Acquire: %v; want a *net.OpError in it", err)
+				}
+			}
+		})
+	}
+}
+
+// A server that accepts connections and says nothing ends an attempt within the
+// limits of the client, and a wait at its timeout or the end of its ctx.
+func TestSilentServer(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	c := redistest.Client(t, listener.Addr().String(), func(o *redis.Options) { o.ReadTimeout = 300 * time.Millisecond })
+	l := openWith(t, c, nil)
+
+	_, err = l.Acquire(t.Context(), "a", locker.WithTimeout(0))
+	var timeout net.Error
+	if !errors.Is(err, locker.ErrUnavailable) || !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("timeout 0: %v; want ErrUnavailable and a net.Error with Timeout()", err)
+	}
+	_, err = l.Acquire(t.Context(), "a", locker.WithTimeout(50*time.Millisecond))
+	if !errors.Is(err, locker.ErrUnavailable) || errors.Is(err, locker.ErrTimeout) {
+		t.Errorf("timeout 50ms: %v; want ErrUnavailable", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = l.Acquire(ctx, "a", locker.WithTimeout(locker.NoTimeout))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("ctx of 50ms: %v; want context.DeadlineExceeded", err)
+	}
+}

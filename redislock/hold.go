@@ -1,0 +1,76 @@
+package redislock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// A hold is a lock that the session holds.
+type hold struct {
+	*member
+	token uint64
+	last  uint64    // of the tokens that are reserved
+	until time.Time // how long the lock may be passed on inside the process
+
+	lost func(error) // guarded by session.mu
+}
+
+var (
+	_ locker.Watcher       = (*hold)(nil)
+	_ locker.Passer        = (*hold)(nil)
+	_ locker.AsyncReleaser = (*hold)(nil)
+)
+
+// Watch implements locker.Watcher.
+func (h *hold) Watch(lost func(error)) {
+	h.session.mu.Lock()
+	cause := h.session.cause
+	h.lost = lost
+	h.session.mu.Unlock()
+	if cause != nil {
+		lost(cause)
+	}
+}
+
+// Pass implements locker.Passer: as long as nobody waits in another process, and
+// for a bounded time, as a foreign waiter may not make itself known.
+func (h *hold) Pass() (locker.Grant, bool) {
+	s := h.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil || h.told || h.pinged || h.token >= h.last || !time.Now().Before(h.until) {
+		return locker.Grant{}, false
+	}
+	h.lost = nil
+	next := &hold{member: h.member, token: h.token + 1, last: h.last, until: h.until}
+	h.hold = next
+	return locker.Grant{Token: next.token, Hold: next}, true
+}
+
+// StartRelease implements locker.AsyncReleaser.
+func (h *hold) StartRelease(done func(error)) {
+	end := h.begin()
+	h.unsubscribe(nil, false, func(err error) {
+		end()
+		if errors.Is(err, errSessionEnded) {
+			err = fmt.Errorf("%w: %w", locker.ErrLost, err)
+		}
+		done(err)
+	})
+}
+
+// Release implements locker.Hold.
+func (h *hold) Release(ctx context.Context) error {
+	released := make(chan error, 1)
+	h.StartRelease(func(err error) { released <- err })
+	select {
+	case err := <-released:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,81 @@
+-- Claims lock n for a session that has subscribed to n and to its hold channel.
+-- KEYS: n-fence, n-holder, n-queue
+-- ARGV: n, sid, '1' if the session will wait, how many tokens to reserve besides
+--       the one, the server's run id, CLIENT PID HOST for n-holder, expiry in
+--       seconds, how many microseconds to settle after a session that is gone,
+--       and after one whose server is gone too, and a session that has answered
+--       that it holds n, or 'foreign' if someone else has, or ''
+-- Returns 'won TOKEN WAITING SETTLE', with SETTLE in microseconds,
+--         'held PLACE' (PLACE 0: not queued), 'first' or 'notyet'.
+local fence, holder, queue = KEYS[1], KEYS[2], KEYS[3]
+local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
+  ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7],
+  tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+
+local values = call('MGET', fence, holder) -- nil for a key of another type
+local last, last_run, till = parse_holder(values[2])
+local named = last or sid
+local on_lock, mine, theirs, session_lives =
+  subscribers(n, hold_channel(n, sid), hold_channel(n, named), session_channel(named))
+
+-- Not processed yet: this script came by another connection than the SUBSCRIBE.
+if mine == 0 then return 'notyet' end
+
+local ahead = first_waiting(n, queue, sid)
+local is_next = ahead == sid
+if is_next then ahead = nil end
+
+local function queue_up()
+  if not waits then return 'held 0' end
+  return 'held ' .. (place_of(queue, sid) or append(queue, sid, ttl))
+end
+
+-- Until when the one who takes the lock after the last holder has to settle.
+local now = microseconds()
+local function settled_at()
+  local debt = math.min(till or 0, now + settle_long)
+  if last and session_lives == 0 then
+    return math.max(debt, now + (last_run == run and settle or settle_long))
+  end
+  return debt
+end
+
+-- Being alone on the channel is what wins, always.
+if on_lock == 1 and not ahead then
+  local token, before = now, tonumber(values[1])
+  if before and before >= token and before < 9007199254740000 then token = before + 1 end
+  till = settled_at()
+  call('SET', fence, string.format('%.0f', token + reserve), 'EX', ttl)
+  call('SET', holder, format_holder(sid, token, run, till, now, about), 'EX', ttl)
+  if is_next then
+    call('LPOP', queue)
+    move_up(n, queue, 1)
+  end
+  return string.format('won %.0f %d %.0f', token, on_queue('LLEN', queue), math.max(0, till - now))
+end
+
+if on_lock == 1 then
+  wake(n, ahead)
+  return queue_up()
+end
+
+if last and last ~= sid and theirs > 0 then
+  local answer = queue_up()
+  if waits then call('PUBLISH', hold_channel(n, last), 'wait') end
+  return answer
+end
+
+if ahead or known == 'foreign' then return queue_up() end
+
+if known ~= '' and subscribers(hold_channel(n, known)) > 0 then
+  -- A holder whose hint was lost.
+  call('SET', holder, format_holder(known, 0, run, 0, 0, '- - -'), 'EX', ttl)
+  local answer = queue_up()
+  if waits then call('PUBLISH', hold_channel(n, known), 'wait') end
+  return answer
+end
+
+-- Racing claims, or a foreign subscriber: of the racing sessions, the one that is
+-- named stays.
+call('SET', holder, format_holder(sid, 0, run, settled_at(), now, about), 'EX', ttl)
+return 'first'

@@ -1,0 +1,118 @@
+-- Put before every script. The keys and channels of lock n:
+--   n-fence   the last token                      n           the lock
+--   n-holder  who holds it (a hint)               n:h:<sid>   held or claimed by session sid
+--   n-queue   the sessions that wait, in order    n:w:<sid>   waited for by session sid
+-- Keys are hints: none of them grants a lock.
+--
+-- A value of n-holder is "SID TOKEN RUN UNTIL SINCE CLIENT PID HOST": the
+-- session, its token (0 while it claims), the server's run id, the times in
+-- microseconds until when the next holder has to settle and since when the lock
+-- is held, and whose session it is. "-" is unknown.
+
+-- redis.call, but an error says of which command it is. (Redis does not tell
+-- which one an ACL denies to a script.)
+local function call(command, ...)
+  local r = redis.pcall(command, ...)
+  if type(r) == 'table' and r.err then
+    if command == 'PUBSUB' then command = command .. ' ' .. ... end
+    error("'" .. string.lower(command) .. "' in a script: " .. r.err, 0)
+  end
+  return r
+end
+
+local function hold_channel(n, sid) return n .. ':h:' .. sid end
+local function wait_channel(n, sid) return n .. ':w:' .. sid end
+local function session_channel(sid) return 'locker:session:' .. sid end
+
+-- The numbers of subscribers of up to four channels.
+local function subscribers(...)
+  local r = call('PUBSUB', 'NUMSUB', ...)
+  return r[2], r[4], r[6], r[8]
+end
+
+-- SID, RUN and UNTIL of a value of n-holder, or nil.
+local function parse_holder(value)
+  if value then
+    local sid, run, till = string.match(value, '^(%x+) %d+ (%S+) (%d+) ')
+    if sid and #sid == 32 then return sid, run, tonumber(till) end
+  end
+end
+
+local function format_holder(sid, token, run, till, since, about)
+  return string.format('%s %.0f %s %.0f %.0f %s', sid, token, run, till, since, about)
+end
+
+-- The server's clock in microseconds.
+local function microseconds()
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- Whether session sid still waits for n or claims it.
+local function is_waiting(n, sid)
+  local waits, holds = subscribers(wait_channel(n, sid), hold_channel(n, sid))
+  return waits > 0 or holds > 0
+end
+
+local function wake(n, sid)
+  if call('PUBLISH', wait_channel(n, sid), 'wake') == 0 then
+    call('PUBLISH', hold_channel(n, sid), 'wake')
+  end
+end
+
+-- Runs a command on the queue; a key of another type is deleted and counts as
+-- missing.
+local function on_queue(command, key, ...)
+  local r = redis.pcall(command, key, ...)
+  if type(r) ~= 'table' or not r.err then return r end
+  if string.find(r.err, 'WRONGTYPE', 1, true) then call('DEL', key) end
+  return call(command, key, ...)
+end
+
+-- Tells those who have come to the first two places of the queue, or the second
+-- alone (from 1): they look every check interval, those behind them more seldom.
+local function move_up(n, queue, from)
+  for _, sid in ipairs(on_queue('LRANGE', queue, from, 1)) do
+    call('PUBLISH', wait_channel(n, sid), 'near')
+  end
+end
+
+-- The first live session in the queue, which is rid of the dead ones before it.
+local function first_waiting(n, queue, me)
+  local dead = false
+  while true do
+    local sid = on_queue('LINDEX', queue, 0)
+    if not sid or sid == me or is_waiting(n, sid) then
+      if dead then move_up(n, queue, 0) end
+      return sid
+    end
+    call('LPOP', queue)
+    dead = true
+  end
+end
+
+-- Tells those who wait that the lock is free: the first of them; or, where another
+-- session holds it, that one, which wakes them when it leaves.
+local function pass_on(n, queue, holder, sid)
+  local ahead = first_waiting(n, queue, nil)
+  if not ahead then return end
+  local last = parse_holder(call('MGET', holder)[1])
+  if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
+    call('PUBLISH', hold_channel(n, last), 'wait')
+  else
+    wake(n, ahead)
+  end
+end
+
+-- The place of sid in the queue, which starts at 1, or nil.
+local function place_of(queue, sid)
+  for place, other in ipairs(on_queue('LRANGE', queue, 0, -1)) do
+    if other == sid then return place end
+  end
+end
+
+local function append(queue, sid, ttl)
+  local place = call('RPUSH', queue, sid)
+  call('EXPIRE', queue, ttl)
+  return place
+end

@@ -1,0 +1,10 @@
+-- Takes the session out of the queue of lock n. A wake-up that it was given is
+-- passed on.
+-- KEYS: n-holder, n-queue
+-- ARGV: n, sid
+local holder, queue = KEYS[1], KEYS[2]
+local n, sid = ARGV[1], ARGV[2]
+
+if on_queue('LREM', queue, 0, sid) > 0 then move_up(n, queue, 0) end
+pass_on(n, queue, holder, sid)
+return 'ok'

@@ -1,0 +1,364 @@
+package redislock
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// A member is a session's part in one lock: it claims it, holds it or waits for
+// it. One goroutine at a time works on it, which Base sees to, and what a Try
+// that was cut short has left to do: busy.
+type member struct {
+	session     *session
+	name        string
+	holdChannel string
+	waitChannel string
+
+	// Guarded by session.mu.
+	attempt  *locker.Attempt // to wake who waits
+	interval time.Duration   // its check interval
+	near     *time.Timer     // has one look who came to the front of the queue; nil: never yet
+	busy     chan struct{}   // closed when what is under way on the wire has ended; nil: nothing is
+	claiming bool            // subscribed to the lock, not sure to hold it
+	hold     *hold           // held
+	queued   bool            // in n-queue, as far as known
+	waits    bool            // subscribed to the wait channel
+	woken    bool            // by the one who left the lock
+	told     bool            // that others wait
+	pinged   bool            // by somebody that is not of this library
+	holder   string          // who has answered the claim's ping
+	answered chan struct{}   // closed when holder is set
+}
+
+// How a claim that meets others on the channel goes on.
+const (
+	firstBackoff = 100 * time.Microsecond
+	maxBackoff   = 10 * time.Millisecond
+	pingAfter    = 2 * time.Millisecond
+	yieldAfter   = 50 * time.Millisecond // then it leaves, answer or not
+	tokenBlock   = 32                    // tokens to reserve where a hand-over is likely; fewer than the microseconds that a claim takes
+)
+
+// try makes one attempt.
+func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
+	if strings.HasSuffix(a.Name, s.id) {
+		return locker.Grant{}, fmt.Errorf("%w name: it is that of a channel of this process", locker.ErrInvalid)
+	}
+	m, err := s.member(ctx, a)
+	if err != nil {
+		return locker.Grant{}, err
+	}
+	if why := m.mustLook(a); why != "" {
+		if err := m.look(ctx, a, why); err != nil {
+			m.dropUnused()
+			return locker.Grant{}, err
+		}
+	}
+	return m.claim(ctx, a)
+}
+
+// member returns the session's part in a lock when nothing is under way on it.
+func (s *session) member(ctx context.Context, a *locker.Attempt) (*member, error) {
+	for {
+		s.mu.Lock()
+		if s.cause != nil {
+			s.mu.Unlock()
+			return nil, s.cause
+		}
+		m := s.members[a.Name]
+		if m == nil {
+			m = &member{session: s, name: a.Name, holdChannel: a.Name + ":h:" + s.id, waitChannel: a.Name + ":w:" + s.id}
+			s.members[a.Name] = m
+		}
+		busy := m.busy
+		if busy == nil {
+			m.attempt, m.interval = a, a.CheckInterval
+			s.mu.Unlock()
+			return m, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// begin marks m as busy, until the function that it returns is called.
+func (m *member) begin() (end func()) {
+	busy := make(chan struct{})
+	m.session.mu.Lock()
+	defer m.session.mu.Unlock()
+	m.busy = busy
+	return func() {
+		m.session.mu.Lock()
+		defer m.session.mu.Unlock()
+		m.busy = nil
+		m.forget()
+		close(busy)
+	}
+}
+
+// dropUnused forgets m after an attempt that has left nothing behind.
+func (m *member) dropUnused() {
+	m.session.mu.Lock()
+	defer m.session.mu.Unlock()
+	if m.busy == nil {
+		m.forget()
+	}
+}
+
+// forget forgets m unless it waits. session.mu is held.
+func (m *member) forget() {
+	if !m.queued && !m.waits && m.session.members[m.name] == m {
+		delete(m.session.members, m.name)
+	}
+}
+
+// comeNear has the one who waits look within the check interval: a message says
+// that it has come to the front of the queue. session.mu is held.
+func (m *member) comeNear() {
+	soon := m.interval * 9 / 10
+	if m.near != nil {
+		m.near.Reset(soon)
+		return
+	}
+	m.near = time.AfterFunc(soon, func() {
+		m.session.mu.Lock()
+		defer m.session.mu.Unlock()
+		if m.queued {
+			m.attempt.Wake()
+		}
+	})
+}
+
+// stayAway takes comeNear back. session.mu is held.
+func (m *member) stayAway() {
+	if m.near != nil {
+		m.near.Stop()
+	}
+}
+
+// Why one looks at a lock before it claims it: a claim disturbs the others on the
+// lock's channel. See look.lua.
+const (
+	lookToPoll = "poll"
+	lookToJoin = "join"
+	lookToAsk  = "ask"
+)
+
+// mustLook returns why the attempt has to look first, or "": one who waits and
+// was not woken, and one who comes to a lock that others have waited for lately.
+func (m *member) mustLook(a *locker.Attempt) (why string) {
+	s := m.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	woken := m.woken
+	m.woken = false
+	switch {
+	case m.queued && woken:
+		return ""
+	case m.queued:
+		return lookToPoll
+	case !s.contendedSince(m.name, a.CheckInterval):
+		return ""
+	case a.Wait:
+		return lookToJoin
+	default:
+		return lookToAsk
+	}
+}
+
+// look returns nil if the lock is free for the attempt.
+func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error {
+	s := m.session
+	var before []command
+	if why == lookToJoin {
+		s.mu.Lock()
+		m.queued, m.waits = true, true // it may be, once this is on its way
+		s.mu.Unlock()
+		confirmed := make(chan answer, 1)
+		before = append(before, subscribe(func(_ reply, err error) {
+			s.insist(err)
+			confirmed <- answer{err: err}
+		}, m.waitChannel))
+		if !s.fast {
+			s.wire.send(before...)
+			before = nil
+			if _, err := s.await(ctx, confirmed); err != nil {
+				return err
+			}
+		}
+	}
+	answers := make(chan answer, 1)
+	s.run(before, lookScript, []string{m.name + "-holder", m.name + "-queue"}, []string{m.name, s.id, expiry, why}, answerTo(answers))
+	text, err := s.await(ctx, answers)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		// It may still queue up: what comes next has to wait for it.
+		end := m.begin()
+		s.driver.running.Go(func() {
+			_, _ = s.await(context.Background(), answers)
+			end()
+		})
+		return err
+	case err != nil:
+		return err
+	case text == "free":
+		if why == lookToJoin {
+			s.mu.Lock()
+			m.queued = false
+			s.mu.Unlock()
+		}
+		return nil
+	default:
+		return m.held(a, text)
+	}
+}
+
+// held is the answer to an attempt on a lock that another holds: "held PLACE".
+func (m *member) held(a *locker.Attempt, text string) error {
+	place, err := strconv.Atoi(strings.TrimPrefix(text, "held "))
+	if err != nil {
+		return fmt.Errorf("%w: %q from a script", errProtocol, text)
+	}
+	m.session.mu.Lock()
+	m.queued = place > 0
+	m.session.noteContended(m.name)
+	m.session.mu.Unlock()
+	// The first two in the queue look every check interval; those behind them, the
+	// more seldom the more there are.
+	interval := float64(a.CheckInterval) * float64(max(1, place-1)) * (0.85 + 0.15*rand.Float64()) //nolint:gosec // spreads load
+	a.RetryAfter = time.Duration(interval)
+	return locker.ErrAlreadyLocked
+}
+
+// claim subscribes to the lock and asks whether the session is alone on it.
+func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
+	c := m.newClaim(a)
+	c.send()
+	text, err := c.settle(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		// The front of the line has gone; what it began is finished without it.
+		end := m.begin()
+		m.session.driver.running.Go(func() { c.abandon(end) })
+		return locker.Grant{}, err
+	case err != nil:
+		m.session.mu.Lock()
+		m.queued = m.queued || c.wait // it may be
+		m.session.mu.Unlock()
+		m.stepBack(c.wait)
+		return locker.Grant{}, err
+	case strings.HasPrefix(text, "won "):
+		return c.won(ctx, text)
+	default:
+		err := m.held(a, text)
+		m.stepBack(c.wait)
+		return locker.Grant{}, err
+	}
+}
+
+// stepBack leaves the lock's channel. One who waits has its wait channel before
+// it gives up the hold channel: a wake-up always finds one of them.
+func (m *member) stepBack(wait bool) {
+	m.session.mu.Lock()
+	subscribeFirst := wait && m.queued && !m.waits
+	m.session.mu.Unlock()
+	var before []command
+	if subscribeFirst {
+		before = append(before, subscribe(func(_ reply, err error) { m.session.insist(err) }, m.waitChannel))
+	}
+	end := m.begin()
+	m.unsubscribe(before, wait, func(error) { end() })
+}
+
+// unsubscribe leaves the lock's channel, and tells those who wait if the session
+// was told of any. It does not block; done is called when others can have the
+// lock and the next claim may begin.
+func (m *member) unsubscribe(before []command, keepPlace bool, done func(error)) {
+	s := m.session
+	s.mu.Lock()
+	channels := []string{m.name, m.holdChannel}
+	if keepPlace && m.queued {
+		m.waits = true
+	} else {
+		m.queued = false
+		m.stayAway()
+		if m.waits {
+			channels = append(channels, m.waitChannel)
+			m.waits = false
+		}
+	}
+	m.hold = nil
+	if m.told {
+		s.noteContended(m.name)
+	}
+	tellNow := m.told && s.fast
+	if tellNow {
+		m.told = false
+	}
+	s.mu.Unlock()
+
+	left := unsubscribe(func(_ reply, err error) {
+		s.mu.Lock()
+		m.claiming = false
+		tell := m.told && err == nil // while the command was on its way, or not on the fast path
+		m.told = false
+		s.mu.Unlock()
+		s.insist(err)
+		switch {
+		case !tell:
+			done(err)
+		case s.fast:
+			m.tell(nil, func(string, error) {})
+			done(nil)
+		default:
+			m.tell(nil, func(string, error) { done(nil) })
+		}
+	}, channels...)
+	if tellNow {
+		m.tell(append(before, left), func(string, error) {})
+	} else {
+		s.wire.send(append(before, left)...)
+	}
+}
+
+// tell runs the release script.
+func (m *member) tell(before []command, done func(string, error)) {
+	m.session.run(before, releaseScript, []string{m.name + "-holder", m.name + "-queue"}, []string{m.name, m.session.id}, done)
+}
+
+// leave gives up the place in the queue.
+func (s *session) leave(ctx context.Context, name string) {
+	m, err := s.member(ctx, &locker.Attempt{Name: name})
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	queued, waits := m.queued, m.waits
+	m.queued, m.waits = false, false
+	m.stayAway()
+	s.mu.Unlock()
+	defer m.begin()()
+	if queued {
+		if _, err := s.ask(ctx, leaveScript, []string{name + "-holder", name + "-queue"}, []string{name, s.id}); err != nil {
+			s.driver.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
+		}
+	}
+	if waits {
+		left := make(chan answer, 1)
+		s.wire.send(unsubscribe(func(_ reply, err error) {
+			s.insist(err)
+			left <- answer{err: err}
+		}, m.waitChannel))
+		_, _ = s.await(ctx, left)
+	}
+}

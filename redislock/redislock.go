@@ -1,0 +1,143 @@
+// Package redislock is the Redis backend of locker: locks for processes on many
+// machines that share one Redis.
+//
+// The subscription to the pub/sub channel named like the lock is the lock. Redis
+// drops the subscriptions of a connection the moment the connection ends, so the
+// lock of a process that crashed or was killed is free at once: there is no TTL
+// to choose and no renewal to miss. The protocol is that of portalocker's
+// RedisLock, and processes of both exclude each other.
+//
+// All locks of a Locker share one connection, its session. When it ends, all of
+// them are lost, and told so at once; the next Acquire opens a new one.
+//
+// # What is promised
+//
+// At most one holder; processes are served first come, first served; of two
+// holds the later has the greater token, also after FLUSHALL. Redis frees the
+// lock in the instant it drops a connection, and the holder hears of it a moment
+// later: [Options].SettleTime covers that moment. A network that tells the
+// server of a closed connection but not the client is covered only so long;
+// after that, where the keys of the lock vanish with the connection (FLUSHALL),
+// and where the clock of a suspended machine stood still, by tokens alone.
+//
+// Locks are not replicated, and nothing is promised over a failover: two may hold
+// a lock, one on each side. A holder that hangs keeps its lock.
+//
+// An attempt, also one that does not wait for a holder, and a release take as
+// long as the server does, within the DialTimeout and the ReadTimeout of the
+// client (go-redis' defaults are 5 s each). A timeout other than 0, and ctx, end
+// an attempt earlier.
+package redislock
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/golocker/locker"
+)
+
+// Locker acquires locks in Redis.
+type Locker struct {
+	*locker.Base
+}
+
+var _ locker.Locker = (*Locker)(nil)
+
+// Options are the settings of a Locker. The zero value of a field stands for its
+// default.
+type Options struct {
+	// UnavailableTimeout is how long the server may take to answer the PING of
+	// HealthCheckInterval, up to half as much again, before the session and all
+	// its locks count as lost. It does not bound Acquire and Release: that is for
+	// the timeouts of the client. The default is 1 s.
+	UnavailableTimeout time.Duration
+
+	// SettleTime is how long an Acquire waits that takes the lock after a holder
+	// whose connection was cut: time for that holder to hear of it. The default
+	// is 10 ms. After a holder whose server was restarted or replaced, the wait
+	// is three quarters of UnavailableTimeout.
+	SettleTime time.Duration
+
+	// HealthCheckInterval is how often an idle session is checked with a PING.
+	// The default is 10 s.
+	HealthCheckInterval time.Duration
+}
+
+// What holds where Options say nothing.
+const (
+	defaultUnavailableTimeout  = time.Second
+	defaultSettleTime          = 10 * time.Millisecond
+	defaultHealthCheckInterval = 10 * time.Second
+)
+
+// New returns a Locker that keeps its locks in the Redis of client. It does not
+// connect. It uses the client's options, for connections of its own, and never
+// closes the client. o may be nil; opts are the defaults of Acquire.
+//
+// A client that is nil or of a type other than *redis.Client is refused with an
+// error that matches locker.ErrInvalid, as are negative durations. (The nodes of
+// a *redis.Ring know nothing of each other's locks.)
+func New(client redis.UniversalClient, o *Options, opts ...locker.Option) (*Locker, error) {
+	var settings Options
+	if o != nil {
+		settings = *o
+	}
+	if err := settings.complete(); err != nil {
+		return nil, err
+	}
+	single, ok := client.(*redis.Client)
+	if client == nil || ok && single == nil {
+		return nil, fmt.Errorf("redislock: %w client: it is nil", locker.ErrInvalid)
+	}
+	if !ok {
+		return nil, fmt.Errorf("redislock: %w client: a %T is not supported, only a *redis.Client is", locker.ErrInvalid, client)
+	}
+	d := newDriver(single.Options(), settings)
+	l := &Locker{locker.NewBase(d, opts...)}
+	d.log = l.Logger()
+	return l, nil
+}
+
+// complete puts defaults in the place of zeros.
+func (o *Options) complete() error {
+	for _, f := range []struct {
+		name   string
+		value  *time.Duration
+		preset time.Duration
+	}{
+		{"UnavailableTimeout", &o.UnavailableTimeout, defaultUnavailableTimeout},
+		{"SettleTime", &o.SettleTime, defaultSettleTime},
+		{"HealthCheckInterval", &o.HealthCheckInterval, defaultHealthCheckInterval},
+	} {
+		if *f.value < 0 {
+			return fmt.Errorf("redislock: %w Options.%s %v: it must not be negative", locker.ErrInvalid, f.name, *f.value)
+		}
+		if *f.value == 0 {
+			*f.value = f.preset
+		}
+	}
+	return nil
+}
+
+// lease is how long a holder may go on after its server was lost to it.
+func (o *Options) lease() time.Duration { return o.UnavailableTimeout * 3 / 4 }
+
+// whoami returns PID and HOST for n-holder.
+func whoami() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "-"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, host)
+	return strconv.Itoa(os.Getpid()) + " " + host
+}

@@ -1,0 +1,153 @@
+package redislock
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// RESP, the protocol of Redis, versions 2 and 3: as much as a session needs.
+// https://redis.io/docs/latest/develop/reference/protocol-spec/
+
+const (
+	maxBulk  = 1 << 16 // bytes of a string that are kept; what a lock needs is far shorter
+	maxDepth = 8       // of arrays in arrays
+	maxArray = 1 << 16 // elements
+)
+
+var errProtocol = errors.New("unexpected data from the server")
+
+// A serverError is an error reply.
+type serverError string
+
+func (e serverError) Error() string { return string(e) }
+
+// A reply is a value that the server has sent.
+type reply struct {
+	kind byte // its first byte on the wire
+	text string
+	list []reply
+	cut  bool // a string that was longer than maxBulk: text is empty
+}
+
+// isPush reports whether r is a message or a confirmation, not an answer to a
+// command: in RESP3 it is marked, in RESP2 known by its first word.
+func (r *reply) isPush(resp3 bool) bool {
+	if r.kind == '>' {
+		return true
+	}
+	if resp3 || r.kind != '*' || len(r.list) == 0 {
+		return false
+	}
+	switch r.list[0].text {
+	case "message", "subscribe", "unsubscribe":
+		return true
+	}
+	return false
+}
+
+func (r *reply) err() error {
+	if r.kind == '-' || r.kind == '!' {
+		return serverError(r.text)
+	}
+	return nil
+}
+
+// readReply reads one value.
+func readReply(r *bufio.Reader, depth int) (reply, error) {
+	line, err := readLine(r)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(line) == 0 {
+		return reply{}, errProtocol
+	}
+	v := reply{kind: line[0]}
+	rest := line[1:]
+	switch v.kind {
+	case '+', '-', ':', ',', '#', '_', '(':
+		v.text = string(rest)
+		return v, nil
+	case '$', '=', '!':
+		n, err := strconv.Atoi(string(rest))
+		if err != nil || n < -1 {
+			return v, fmt.Errorf("%w: length %q", errProtocol, rest)
+		}
+		return v, v.readBulk(r, n)
+	case '*', '>', '~', '%':
+		n, err := strconv.Atoi(string(rest))
+		if err != nil || n < -1 || n > maxArray || depth >= maxDepth {
+			return v, fmt.Errorf("%w: array of length %q at depth %d", errProtocol, rest, depth)
+		}
+		if v.kind == '%' {
+			n *= 2
+		}
+		for range n {
+			e, err := readReply(r, depth+1)
+			if err != nil {
+				return v, err
+			}
+			v.list = append(v.list, e)
+		}
+		return v, nil
+	}
+	return v, fmt.Errorf("%w: type %q", errProtocol, v.kind)
+}
+
+func readLine(r *bufio.Reader) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = fmt.Errorf("%w: a line of more than %d bytes", errProtocol, r.Size())
+		}
+		return nil, err
+	}
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		return nil, fmt.Errorf("%w: a line without an end", errProtocol)
+	}
+	return line[:len(line)-2], nil
+}
+
+// readBulk reads the n bytes of a string and the end of line after them; -1 is
+// the null string.
+func (v *reply) readBulk(r *bufio.Reader, n int) error {
+	if n < 0 {
+		return nil
+	}
+	if n > maxBulk {
+		v.cut = true
+		_, err := io.CopyN(io.Discard, r, int64(n)+2)
+		return err
+	}
+	b := make([]byte, n+2)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return err
+	}
+	v.text = string(b[:n])
+	return nil
+}
+
+// appendCommand appends a command to b.
+func appendCommand(b []byte, words ...string) []byte {
+	b = appendHeader(b, len(words))
+	for _, w := range words {
+		b = appendBulk(b, w)
+	}
+	return b
+}
+
+func appendHeader(b []byte, words int) []byte {
+	b = append(b, '*')
+	b = strconv.AppendInt(b, int64(words), 10)
+	return append(b, '\r', '\n')
+}
+
+func appendBulk(b []byte, w string) []byte {
+	b = append(b, '$')
+	b = strconv.AppendInt(b, int64(len(w)), 10)
+	b = append(b, '\r', '\n')
+	b = append(b, w...)
+	return append(b, '\r', '\n')
+}

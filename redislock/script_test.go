@@ -1,0 +1,164 @@
+package redislock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/redistest"
+)
+
+// Sessions of the scripts' tests.
+var (
+	sessionA = strings.Repeat("a", 32)
+	sessionB = strings.Repeat("b", 32)
+	sessionC = strings.Repeat("c", 32)
+)
+
+func subscribeTo(t *testing.T, c *redis.Client, channels ...string) *redis.PubSub {
+	t.Helper()
+	p := c.Subscribe(t.Context(), channels...)
+	t.Cleanup(func() { p.Close() })
+	for range channels {
+		if _, err := p.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// claimAs runs the claim script for a session on the server run2.
+func claimAs(t *testing.T, c *redis.Client, sid string) string {
+	t.Helper()
+	text, err := c.Eval(t.Context(), claimScript.text, []string{"n-fence", "n-holder", "n-queue"},
+		"n", sid, "0", "0", "run2", "1 1 host", expiry, "10000", "750000", "").Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// A waiter that was woken and leaves passes the wake-up on, also while somebody
+// who will not tell anyone is on the channel.
+func TestLeavePassesTheWakeUpOn(t *testing.T) {
+	c := redistest.Start(t).Client(nil)
+	subscribeTo(t, c, "n:w:"+sessionA)
+	next := subscribeTo(t, c, "n:w:"+sessionB)
+	c.RPush(t.Context(), "n-queue", sessionA, sessionB)
+	subscribeTo(t, c, "n", "n:h:"+sessionC)
+	if got := claimAs(t, c, sessionC); got != "held 0" {
+		t.Fatalf("a claim of one who does not wait, where others do: %q", got)
+	}
+	if err := c.Eval(t.Context(), leaveScript.text, []string{"n-holder", "n-queue"}, "n", sessionA).Err(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		m, err := next.ReceiveMessage(ctx)
+		if err != nil {
+			t.Fatal("the next one was not woken:", err)
+		}
+		if m.Payload == messageWake {
+			return
+		}
+	}
+}
+
+// How long to settle is remembered when the one who settles dies, too.
+func TestSettlingIsInherited(t *testing.T) {
+	c := redistest.Start(t).Client(nil)
+	for _, tt := range []struct {
+		run  string // the server of the last holder, which is gone
+		want int64  // microseconds
+	}{{"run2", 10000}, {"run1", 750000}} {
+		c.Set(t.Context(), "n-holder", fmt.Sprintf("%s 5 %s 0 1 1 1 host", sessionA, tt.run), 0)
+		var first, second, token, waiting int64
+		p := c.Subscribe(t.Context(), "n", "n:h:"+sessionB)
+		for range 2 {
+			if _, err := p.Receive(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := claimAs(t, c, sessionB) // whose session is gone, too: it has no session channel
+		if _, err := fmt.Sscanf(text, "won %d %d %d", &token, &waiting, &first); err != nil || first != tt.want {
+			t.Errorf("the claim after a holder of %s: %q, want to settle %d", tt.run, text, tt.want)
+		}
+		p.Close()
+		next := subscribeTo(t, c, "n", "n:h:"+sessionC)
+		for { // the server takes note of the Close a moment later
+			if text = claimAs(t, c, sessionC); text != "first" {
+				break
+			}
+		}
+		if _, err := fmt.Sscanf(text, "won %d %d %d", &token, &waiting, &second); err != nil || second < min(tt.want, 10000) || second > tt.want {
+			t.Errorf("the claim after that: %q, want to settle no more than %d, and 10000 at least", text, tt.want)
+		}
+		if tt.run == "run1" && second <= 10000 {
+			t.Errorf("the claim after that: %q: the rest of the %d is forgotten", text, tt.want)
+		}
+		next.Close()
+	}
+}
+
+// Nothing is kept of names that nobody uses any more.
+func TestMembersAreForgotten(t *testing.T) {
+	s := redistest.Start(t)
+	for _, protocol := range []int{3, 2} {
+		open := func() *Locker {
+			l, err := New(s.Client(func(o *redis.Options) { o.Protocol = protocol }), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			return l
+		}
+		holder := open()
+		d := newDriver(s.Client(func(o *redis.Options) { o.Protocol = protocol }).Options(), Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second})
+		other := locker.NewBase(d)
+		d.log = other.Logger()
+		defer other.Close()
+		for i := range 20 {
+			name := fmt.Sprint("n", i)
+			lock, err := holder.Acquire(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if _, err := other.Acquire(t.Context(), name, locker.WithTimeout(0)); !errors.Is(err, locker.ErrAlreadyLocked) {
+					t.Fatal(err)
+				}
+			}
+			if _, err := other.Acquire(t.Context(), name, locker.WithTimeout(time.Millisecond)); err == nil {
+				t.Fatal("acquired a lock that is held")
+			}
+			if err := lock.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			lock, err = other.Acquire(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lock.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for start := time.Now(); ; time.Sleep(time.Millisecond) {
+			d.session.mu.Lock()
+			n := len(d.session.members)
+			d.session.mu.Unlock()
+			if n == 0 {
+				break
+			}
+			if time.Since(start) > 30*time.Second {
+				t.Fatalf("RESP%d: %d members are kept", protocol, n)
+			}
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package redislock
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A wire is the connection of a session: commands of many goroutines go out
+// together, and one goroutine reads what comes in. The answers come in the order
+// of the commands; for SUBSCRIBE and UNSUBSCRIBE the answer is a confirmation a
+// channel. Whatever breaks that order ends the wire.
+type wire struct {
+	conn         net.Conn
+	writeTimeout time.Duration
+	fail         func(error)     // called when the connection has failed: it calls end, in the end
+	goes         *sync.WaitGroup // of the goroutines that go on with a slow write
+	resp3        bool            // set before the reader starts
+	heard        atomic.Uint64   // how many values came in
+
+	mu      sync.Mutex
+	err     error   // guarded by mu: why the wire has ended
+	out     []byte  // guarded by mu: what is to be written
+	written []byte  // guarded by mu: a buffer to use again
+	writing bool    // guarded by mu: someone writes, and will write out too
+	waiting []*call // guarded by mu: the commands whose answer has not come, oldest first
+}
+
+// A command is what is sent, and what is to be done with the answer.
+type command struct {
+	words    []string
+	channels string // "subscribe" or "unsubscribe": a confirmation for each of words[1:] is the answer
+	// done is called once, with the answer or with why there is none, on the
+	// goroutine that reads, or on that of the caller: it must not block.
+	done func(reply, error)
+}
+
+type call struct {
+	channels string
+	left     int // confirmations that have not come
+	done     func(reply, error)
+}
+
+func subscribe(done func(reply, error), channels ...string) command {
+	return command{append([]string{"SUBSCRIBE"}, channels...), "subscribe", done}
+}
+
+func unsubscribe(done func(reply, error), channels ...string) command {
+	return command{append([]string{"UNSUBSCRIBE"}, channels...), "unsubscribe", done}
+}
+
+// send sends the commands in one write, in their order, or together with others.
+func (w *wire) send(commands ...command) {
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		for _, c := range commands {
+			c.done(reply{}, w.err)
+		}
+		return
+	}
+	for _, c := range commands {
+		w.out = appendCommand(w.out, c.words...)
+		entry := &call{channels: c.channels, done: c.done}
+		if c.channels != "" {
+			entry.left = len(c.words) - 1
+		}
+		w.waiting = append(w.waiting, entry)
+	}
+	mine := !w.writing
+	w.writing = true
+	w.mu.Unlock()
+	if mine {
+		w.flush()
+	}
+}
+
+// flush writes what is to be written. It does so on the caller's goroutine, which
+// is quickest, unless the connection takes it only slowly: a caller's ctx ends its
+// wait also then.
+func (w *wire) flush() {
+	// Only a socket can go on after a write that ran into its deadline.
+	if _, socket := w.conn.(syscall.Conn); !socket || !w.writeOut(quickWrite) {
+		w.goes.Go(func() { w.writeOut(w.writeTimeout) })
+	}
+}
+
+// quickWrite is how long a caller may be kept by a write.
+const quickWrite = 10 * time.Millisecond
+
+// writeOut writes until there is nothing left to write, and returns false if that
+// takes longer than limit a write: then somebody has to go on with it.
+func (w *wire) writeOut(limit time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.out) > 0 && w.err == nil {
+		b := w.out
+		w.out = w.written[:0]
+		w.mu.Unlock()
+		n, err := 0, w.conn.SetWriteDeadline(time.Now().Add(limit))
+		if err == nil {
+			n, err = w.conn.Write(b)
+		}
+		slow := errors.Is(err, os.ErrDeadlineExceeded) && limit < w.writeTimeout
+		if err != nil && !slow {
+			w.fail(err)
+		}
+		w.mu.Lock()
+		if slow {
+			w.out = append(slices.Clone(b[n:]), w.out...)
+			return false
+		}
+		w.written = b
+	}
+	w.writing = false
+	return true
+}
+
+// end closes the connection. Every command that has no answer gets err.
+func (w *wire) end(err error) {
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		return
+	}
+	w.err = err
+	waiting := w.waiting
+	w.waiting = nil
+	w.mu.Unlock()
+	_ = w.conn.Close() // it ends either way
+	for _, c := range waiting {
+		c.done(reply{}, err)
+	}
+}
+
+// unanswered returns how many commands have no answer yet.
+func (w *wire) unanswered() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waiting)
+}
+
+// read reads until the wire ends, and returns why. Messages go to message.
+func (w *wire) read(r *bufio.Reader, message func(channel string, payload *reply)) error {
+	for {
+		v, err := readReply(r, 0)
+		if err != nil {
+			return err
+		}
+		w.heard.Add(1)
+		if !v.isPush(w.resp3) {
+			err = w.answer(v)
+		} else if kind := pushKind(&v); kind == "message" {
+			message(v.list[1].text, &v.list[2])
+		} else {
+			err = w.confirm(kind, &v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// pushKind returns the kind of a push, or "" if it is none that is known.
+func pushKind(v *reply) string {
+	if len(v.list) != 3 {
+		return ""
+	}
+	switch kind := v.list[0].text; kind {
+	case "message", "subscribe", "unsubscribe":
+		return kind
+	}
+	return ""
+}
+
+// answer gives v to the command that it answers.
+func (w *wire) answer(v reply) error {
+	w.mu.Lock()
+	if len(w.waiting) == 0 {
+		w.mu.Unlock()
+		return fmt.Errorf("%w: an answer to nothing", errProtocol)
+	}
+	c := w.waiting[0]
+	if c.channels != "" && v.err() == nil {
+		w.mu.Unlock()
+		return fmt.Errorf("%w: no confirmation of %s", errProtocol, c.channels)
+	}
+	w.pop()
+	w.mu.Unlock()
+	c.done(v, v.err())
+	return nil
+}
+
+// confirm counts the confirmation of one channel.
+func (w *wire) confirm(kind string, v *reply) error {
+	if kind == "" {
+		return nil // a push that has nothing to do with locks
+	}
+	w.mu.Lock()
+	if len(w.waiting) == 0 || w.waiting[0].channels != kind {
+		w.mu.Unlock()
+		return fmt.Errorf("%w: the server confirms %s %q unasked", errProtocol, kind, v.list[1].text)
+	}
+	c := w.waiting[0]
+	if c.left--; c.left > 0 {
+		w.mu.Unlock()
+		return nil
+	}
+	w.pop()
+	w.mu.Unlock()
+	c.done(reply{}, nil)
+	return nil
+}
+
+// pop forgets the oldest command. mu is held.
+func (w *wire) pop() {
+	w.waiting[0] = nil
+	w.waiting = w.waiting[1:]
+}

@@ -86,9 +86,6 @@ func (ls *lines) add(name string) *line {
 	} else {
 		ls.spare, l.spare = l.spare, nil
 		ls.spares--
-		if len(l.attempt.wake) > 0 {
-			<-l.attempt.wake // it was meant for the name before
-		}
 	}
 	l.name, l.attempt.Name = name, name
 	l.state, l.outcome = stateBusy, nil
@@ -154,6 +151,10 @@ func (l *line) holdBy(h *held) {
 func (l *line) prepare(o *options) {
 	a := &l.attempt
 	a.Wait, a.CheckInterval, a.Behind, a.RetryAfter = o.waits(), o.checkInterval, l.behind, 0
+	select {
+	case <-a.wake: // it asks for the attempt that comes now, or was meant for one before
+	default:
+	}
 }
 
 // again prepares another attempt of w, the front of its line.

@@ -302,15 +302,14 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 		s.noteContended(m.name)
 	}
 	tellNow := m.told && s.fast
-	if tellNow {
-		m.told = false
-	}
 	s.mu.Unlock()
 
 	left := unsubscribe(func(_ reply, err error) {
 		s.mu.Lock()
 		m.claiming = false
-		tell := m.told && err == nil // while the command was on its way, or not on the fast path
+		// Who has queued up while the command was on its way is in the queue that the
+		// script after it has seen; without one, it runs now.
+		tell := m.told && err == nil && !tellNow
 		m.told = false
 		s.mu.Unlock()
 		s.insist(err)

@@ -43,6 +43,18 @@ func release(t *testing.T, lock locker.Lock) {
 	}
 }
 
+// A watched context closes waits when its Done is asked for, by one who waits.
+type watched struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (c *watched) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
+}
+
 // poll waits until cond holds.
 func poll(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -114,15 +126,21 @@ func TestRestart(t *testing.T) {
 		}
 		results := make(chan result, 2)
 		for _, l := range []locker.Locker{a, b} {
+			ctx := watched{Context: t.Context(), waits: make(chan struct{})}
 			go func() {
-				lock, err := l.Acquire(t.Context(), "n", locker.WithTimeout(bound))
+				lock, err := l.Acquire(&ctx, "n", locker.WithTimeout(bound))
 				results <- result{lock, err}
 				if err == nil {
 					_ = lock.Release(t.Context())
 				}
 			}()
+			await(t, "the Acquire to join its line", ctx.waits)
+			// As soon as this one is told that the lock is held, the waiter is: its
+			// first attempt, which an outage may end, is over.
+			if _, err := l.Acquire(t.Context(), "n", noWait); !errors.Is(err, locker.ErrAlreadyLocked) {
+				t.Fatal(err)
+			}
 		}
-		queued(t, s, "n", 1) // b's; a's stands behind its own holder
 		s.Kill()
 		await(t, "Done", held.Done())
 		if err := held.Err(); !errors.Is(err, locker.ErrLost) {

@@ -80,8 +80,9 @@ type Queue interface {
 	Leave(ctx context.Context, name string)
 }
 
-// A Checker is a Hold whose loss has to be looked for. Base looks in Err, at
-// Release, and every check interval once someone has asked for Done.
+// A Checker is a Hold that can be asked whether it is lost. Base asks in Err and
+// at Release; and, unless the Hold is a [Watcher] too, every check interval once
+// someone has asked for Done.
 type Checker interface {
 	// Check returns nil while the lock is held, else what became of it. It may
 	// be called from any goroutine, and does not wait.

@@ -28,7 +28,7 @@ type heldState struct {
 	err           error         // why the lock is over; nil if it was released
 	done          chan struct{} // made by the first Done
 	checkInterval time.Duration
-	check         *time.Timer // runs from the first Done, if the hold is a Checker
+	check         *time.Timer // runs from the first Done, if the hold is a Checker alone
 	giveBack      *giveBack   // set when the release of a hold begins
 }
 
@@ -69,11 +69,18 @@ func (h *held) Done() <-chan struct{} {
 		st.done = make(chan struct{})
 		if h.over {
 			close(st.done)
-		} else if _, ok := h.hold.(Checker); ok {
+		} else if h.mustBeChecked() {
 			st.check = time.AfterFunc(st.checkInterval, h.checkAgain)
 		}
 	}
 	return st.done
+}
+
+// mustBeChecked reports whether nobody tells h of a loss.
+func (h *held) mustBeChecked() bool {
+	_, checks := h.hold.(Checker)
+	_, tells := h.hold.(Watcher)
+	return checks && !tells
 }
 
 // checkAgain looks for a loss, and comes again after the check interval.

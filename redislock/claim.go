@@ -184,26 +184,26 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 	c.claiming = false
 	c.told = c.told || waiting
 	c.hold = h
+	s.take(c.sent)
 	s.mu.Unlock()
 	s.driver.held(c.name)
 	if pause > 0 {
 		s.driver.log.Debug("settling", "lock", c.name, "for", pause)
-		timer := time.NewTimer(pause)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-s.done:
-			return locker.Grant{}, s.ended()
-		case <-ctx.Done():
-			end := c.begin()
-			c.unsubscribe(nil, false, func(error) { end() })
-			return locker.Grant{}, locker.ErrAlreadyLocked // by the one who may not know yet that it is not
-		}
+		err = s.sleep(ctx, pause)
 	}
-	if err := s.ended(); err != nil {
-		return locker.Grant{}, err
+	if err == nil {
+		err = s.leased(ctx)
 	}
-	return locker.Grant{Token: token, Hold: h}, nil
+	switch {
+	case err == nil:
+		return locker.Grant{Token: token, Hold: h}, nil
+	case s.ended() != nil:
+		return locker.Grant{}, s.ended()
+	default:
+		end := c.begin()
+		c.unsubscribe(nil, false, func(error) { end() })
+		return locker.Grant{}, locker.ErrAlreadyLocked // by the one who may not know yet that it is not
+	}
 }
 
 func parseWon(text string) (token uint64, waiting bool, pause time.Duration, err error) {

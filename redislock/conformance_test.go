@@ -1,6 +1,7 @@
 package redislock_test
 
 import (
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +16,12 @@ import (
 	"github.com/golocker/locker/redislock"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Exit(child())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // open returns a Locker on the Redis at addr.
 func open(t testing.TB, addr string, protocol int, opts ...locker.Option) *redislock.Locker {

@@ -24,9 +24,10 @@ type dialed struct {
 }
 
 // dial opens a connection with the user's dialer, and has go-redis set it up with
-// the user's options: TLS, authentication, database, client name, OnConnect. It
-// takes the time that they give.
-func dial(ctx context.Context, user *redis.Options) (*dialed, error) {
+// the user's options: TLS, authentication, database, OnConnect. Its client name is
+// name, by which it is known that it is this one that is to be killed. It takes the
+// time that they give.
+func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit(user.DialTimeout)+2*limit(user.ReadTimeout))
 	defer cancel()
 	conn, err := user.Dialer(ctx, user.Network, user.Addr)
@@ -35,7 +36,8 @@ func dial(ctx context.Context, user *redis.Options) (*dialed, error) {
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	o := cloneOptions(user)
-	o.PoolSize = 8 // after as many errors as that, go-redis dials in the background
+	o.ClientName = "" // the last one counts, but OnConnect may set it, too
+	o.PoolSize = 8    // after as many errors as that, go-redis dials in the background
 	o.MaxRetries = -1
 	o.DialerRetries = 1
 	var taken atomic.Bool
@@ -55,6 +57,9 @@ func dial(ctx context.Context, user *redis.Options) (*dialed, error) {
 			d.clientID = strconv.FormatInt(id.Val(), 10)
 		}
 		err = serverLacks(id.Err())
+	}
+	if err == nil {
+		err = serverLacks(single.ClientSetName(ctx, name).Err())
 	}
 	if err == nil {
 		err = conn.SetDeadline(time.Time{})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,6 +24,8 @@ type driver struct {
 	ctx     context.Context
 	cancel  context.CancelFunc // ends what Close need not wait for
 
+	cannotKill atomic.Bool // the server does not allow it
+
 	mu       sync.Mutex
 	session  *session            // guarded by mu: the latest
 	opening  chan struct{}       // guarded by mu: closed when the session under way is open, or has failed
@@ -33,10 +36,11 @@ type driver struct {
 }
 
 const (
-	maxRecent       = 256
-	maxCrowded      = 256
-	maxPublications = 64
-	expiry          = "604800" // seconds that a key is kept after its last use: 7 days
+	maxRecent  = 256
+	maxCrowded = 256
+	maxPongs   = 4096     // answers to pings on their way
+	maxForeign = 64       // of them, those to pings that are not of this library
+	expiry     = "604800" // seconds that a key is kept after its last use: 7 days
 )
 
 var errClosing = errors.New("closed")

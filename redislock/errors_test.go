@@ -90,7 +90,9 @@ func TestUnavailable(t *testing.T) {
 		{"info denied", "'info'", deny("info")},
 		{"set denied", "'set' in a script", deny("set")},
 		{"numsub denied", "'pubsub numsub' in a script", deny("pubsub|numsub")},
-		{"publish denied is no matter while nobody waits", "", deny("publish")},
+		{"publish denied", "'publish'", deny("publish")},
+		{"client setname denied", "'client|setname'", deny("client|setname")},
+		{"client kill denied is no matter while nobody hangs", "", deny("client|kill")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, protocol := range []int{3, 2} {

@@ -21,6 +21,7 @@ type hold struct {
 
 var (
 	_ locker.Watcher       = (*hold)(nil)
+	_ locker.Checker       = (*hold)(nil)
 	_ locker.Passer        = (*hold)(nil)
 	_ locker.AsyncReleaser = (*hold)(nil)
 )
@@ -36,13 +37,23 @@ func (h *hold) Watch(lost func(error)) {
 	}
 }
 
+// Check implements locker.Checker: it compares the clock with the lease, so that a
+// process that was frozen is told the truth by the first call after it.
+func (h *hold) Check() error {
+	if s := h.session; s.expired() {
+		s.end(errLeaseOver)
+		return s.ended()
+	}
+	return nil
+}
+
 // Pass implements locker.Passer: as long as nobody waits in another process, and
 // for a bounded time, as a foreign waiter may not make itself known.
 func (h *hold) Pass() (locker.Grant, bool) {
 	s := h.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause != nil || h.told || h.pinged || h.token >= h.last || !time.Now().Before(h.until) {
+	if s.cause != nil || s.expired() || h.told || h.pinged || h.token >= h.last || !time.Now().Before(h.until) {
 		return locker.Grant{}, false
 	}
 	h.lost = nil

@@ -34,6 +34,7 @@ type member struct {
 	pinged   bool            // by somebody that is not of this library
 	holder   string          // who has answered the claim's ping
 	answered chan struct{}   // closed when holder is set
+	doubt    doubt           // about those who keep one who waits from the lock
 }
 
 // How a claim that meets others on the channel goes on.
@@ -197,38 +198,58 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 			}
 		}
 	}
-	answers := make(chan answer, 1)
-	s.run(before, lookScript, []string{m.name + "-holder", m.name + "-queue"}, []string{m.name, s.id, expiry, why}, answerTo(answers))
-	text, err := s.await(ctx, answers)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		// It may still queue up: what comes next has to wait for it.
-		end := m.begin()
-		s.driver.running.Go(func() {
-			_, _ = s.await(context.Background(), answers)
-			end()
-		})
-		return err
-	case err != nil:
-		return err
-	case text == "free":
-		if why == lookToJoin {
-			s.mu.Lock()
-			m.queued = false
-			s.mu.Unlock()
+	for evict := ""; ; before = nil {
+		s.mu.Lock()
+		m.beginPoll()
+		s.mu.Unlock()
+		answers := make(chan answer, 1)
+		s.run(before, lookScript, []string{m.name + "-holder", m.name + "-queue"},
+			[]string{m.name, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
+		text, err := s.await(ctx, answers)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			// It may still queue up: what comes next has to wait for it.
+			end := m.begin()
+			s.driver.running.Go(func() {
+				_, _ = s.await(context.Background(), answers)
+				end()
+			})
+			return err
+		case err != nil:
+			return err
+		case text == "free":
+			if why == lookToJoin {
+				s.mu.Lock()
+				m.queued = false
+				s.mu.Unlock()
+			}
+			return nil
 		}
-		return nil
-	default:
-		return m.held(a, text)
+		place, about, err := parseHeld(text)
+		if err != nil {
+			return err
+		}
+		v := m.judge(ctx, about)
+		if !v.again {
+			return m.held(a, place, v.after)
+		}
+		evict = v.evict
 	}
 }
 
-// held is the answer to an attempt on a lock that another holds: "held PLACE".
-func (m *member) held(a *locker.Attempt, text string) error {
-	place, err := strconv.Atoi(strings.TrimPrefix(text, "held "))
-	if err != nil {
-		return fmt.Errorf("%w: %q from a script", errProtocol, text)
+// parseHeld parses "held PLACE" and what follows it, see look.lua.
+func parseHeld(text string) (place int, about whom, err error) {
+	f := append(strings.Fields(text), "", "", "", "")
+	if place, err = strconv.Atoi(f[1]); err != nil || f[0] != "held" {
+		return 0, whom{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
 	}
+	about = whom{role: f[2], sid: f[3], token: f[4], client: f[5]}
+	return place, about, nil
+}
+
+// held is the outcome of an attempt on a lock that another holds. One who waits
+// looks again after a while, or, if that is not 0, no later than after latest.
+func (m *member) held(a *locker.Attempt, place int, latest time.Duration) error {
 	m.session.mu.Lock()
 	m.queued = place > 0
 	m.session.noteContended(m.name)
@@ -237,6 +258,9 @@ func (m *member) held(a *locker.Attempt, text string) error {
 	// more seldom the more there are.
 	interval := float64(a.CheckInterval) * float64(max(1, place-1)) * (0.85 + 0.15*rand.Float64()) //nolint:gosec // spreads load
 	a.RetryAfter = time.Duration(interval)
+	if latest > 0 {
+		a.RetryAfter = min(a.RetryAfter, latest)
+	}
 	return locker.ErrAlreadyLocked
 }
 
@@ -260,7 +284,10 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, er
 	case strings.HasPrefix(text, "won "):
 		return c.won(ctx, text)
 	default:
-		err := m.held(a, text)
+		place, _, err := parseHeld(text)
+		if err == nil {
+			err = m.held(a, place, 0)
+		}
 		m.stepBack(c.wait)
 		return locker.Grant{}, err
 	}
@@ -290,14 +317,17 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 	if keepPlace && m.queued {
 		m.waits = true
 	} else {
-		m.queued = false
+		m.queued, m.doubt = false, doubt{}
 		m.stayAway()
 		if m.waits {
 			channels = append(channels, m.waitChannel)
 			m.waits = false
 		}
 	}
-	m.hold = nil
+	if m.hold != nil {
+		m.hold = nil
+		s.drop()
+	}
 	if m.told {
 		s.noteContended(m.name)
 	}
@@ -343,7 +373,7 @@ func (s *session) leave(ctx context.Context, name string) {
 	}
 	s.mu.Lock()
 	queued, waits := m.queued, m.waits
-	m.queued, m.waits = false, false
+	m.queued, m.waits, m.doubt = false, false, doubt{}
 	m.stayAway()
 	s.mu.Unlock()
 	defer m.begin()()

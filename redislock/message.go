@@ -30,36 +30,72 @@ type pong struct {
 	Elected  bool   `json:"elected"`
 }
 
-// ping asks who is on the lock's channel. Answers come on the hold channel.
-func (c *claim) ping() {
-	text, _ := json.Marshal(ping{ResponseChannel: c.holdChannel, Message: "ping"}) // of strings: cannot fail
-	c.session.say(c.name, string(text))
+// pingText is a ping that is to be answered on a channel.
+func pingText(channel string) string {
+	text, _ := json.Marshal(ping{ResponseChannel: channel, Message: "ping"}) // of strings: cannot fail
+	return string(text)
 }
 
-// say publishes, soon; what is too much is dropped, as nothing relies on it.
-func (s *session) say(channel, payload string) {
-	select {
-	case s.publications <- publication{channel, payload}:
-	default:
-	}
+// ping asks who is on the lock's channel. Answers come on the hold channel.
+func (c *claim) ping() {
+	c.session.publish(c.name, pingText(c.holdChannel), func(int, error) {})
 }
 
 // message takes in what came on one of the session's channels. It runs on the
 // goroutine that reads.
 func (s *session) message(channel string, payload *reply) {
+	s.mu.Lock()
+	answer := s.hear(channel, payload)
+	s.mu.Unlock()
+	if answer.channel != "" {
+		s.answer(answer)
+	}
+}
+
+// An outgoing pong is an answer to a ping.
+type outgoing struct {
+	channel, payload string
+	foreign          bool
+}
+
+// answer sends a pong.
+func (s *session) answer(p outgoing) {
+	s.publish(p.channel, p.payload, func(_ int, err error) {
+		switch {
+		case err != nil:
+			s.driver.log.Debug("ping not answered", "channel", p.channel, "error", err)
+		case !p.foreign:
+			s.ponged()
+		}
+		if p.foreign {
+			s.mu.Lock()
+			s.foreign--
+			s.mu.Unlock()
+		}
+	})
+}
+
+// hear takes in a message, and returns what is to be answered, if anything. mu is
+// held.
+func (s *session) hear(channel string, payload *reply) outgoing {
+	if payload.cut {
+		return outgoing{}
+	}
+	if channel == sessionName(s.id) {
+		s.beaten(payload.text)
+		return outgoing{}
+	}
 	name, kind := channel, ""
 	if prefix, ok := strings.CutSuffix(channel, s.id); ok && len(prefix) > 3 {
 		name, kind = prefix[:len(prefix)-3], prefix[len(prefix)-3:]
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	m := s.members[name]
-	if m == nil || payload.cut {
-		return
+	if m == nil {
+		return outgoing{}
 	}
 	switch {
 	case kind == "":
-		m.pingedWith(payload.text)
+		return m.pingedWith(payload.text)
 	case payload.text == messageWake:
 		m.woken = true
 		if m.attempt != nil {
@@ -71,31 +107,39 @@ func (s *session) message(channel string, payload *reply) {
 		if m.queued {
 			m.comeNear()
 		}
-	case kind == ":h:" && m.claiming && m.holder == "":
-		if m.holder = holderIn(payload.text); m.holder != "" {
-			close(m.answered)
-		}
+	default:
+		m.answeredWith(payload.text, kind == ":h:")
 	}
+	return outgoing{}
 }
 
 // pingedWith answers a message on the lock's channel, if it is a ping and the
 // session has a part in the lock. session.mu is held.
-func (m *member) pingedWith(text string) {
+func (m *member) pingedWith(text string) outgoing {
+	s := m.session
 	var p ping
 	if (m.hold == nil && !m.claiming) || json.Unmarshal([]byte(text), &p) != nil {
-		return
+		return outgoing{}
 	}
 	foreign, ok := m.mayAnswer(p.ResponseChannel)
 	if !ok || p.ResponseChannel == m.holdChannel {
-		return
+		return outgoing{}
 	}
-	m.pinged = m.pinged || foreign
-	answer := pong{HolderID: m.session.id, Mode: "exclusive", Protocol: 1, Elected: true}
+	if foreign {
+		m.pinged = true
+		if s.foreign >= maxForeign {
+			return outgoing{} // who asks again is answered then
+		}
+		s.foreign++
+	} else if s.lease.pings++; s.lease.pings-s.lease.pongs > maxPongs {
+		return outgoing{} // and the lease is not renewed any more
+	}
+	answer := pong{HolderID: s.id, Mode: "exclusive", Protocol: 1, Elected: true}
 	if m.hold == nil {
 		answer.Mode, answer.Elected = "pending", false
 	}
 	reply, _ := json.Marshal(answer) // cannot fail
-	m.session.say(p.ResponseChannel, string(reply))
+	return outgoing{p.ResponseChannel, string(reply), foreign}
 }
 
 // mayAnswer reports whether a ping may be answered on channel: only on channels
@@ -130,18 +174,17 @@ func isFraction(s string) bool {
 	return (ok && fraction != "" || small && !ok) && len(s) <= 32 && len(whole) == 1 && strings.Trim(whole+fraction, "0123456789") == ""
 }
 
-// holderIn returns who says in an answer to a ping that it holds the lock, or "".
-func holderIn(text string) string {
+// answeredWith takes in an answer to a ping, of a claim or of a waiter. session.mu
+// is held.
+func (m *member) answeredWith(text string, toClaim bool) {
 	var p pong
-	if json.Unmarshal([]byte(text), &p) != nil {
-		return unknownHolder // of the first generation: a number, or anything
+	who := unknownHolder // of the first generation: a number, or anything
+	if json.Unmarshal([]byte(text), &p) == nil && isSessionID(p.HolderID) {
+		who = p.HolderID
 	}
-	switch {
-	case p.Mode == "pending":
-		return ""
-	case isSessionID(p.HolderID):
-		return p.HolderID
-	default:
-		return unknownHolder
+	m.doubt.answered(who)
+	if toClaim && m.claiming && m.holder == "" && p.Mode != "pending" {
+		m.holder = who
+		close(m.answered)
 	}
 }

@@ -21,7 +21,24 @@
 // and where the clock of a suspended machine stood still, by tokens alone.
 //
 // Locks are not replicated, and nothing is promised over a failover: two may hold
-// a lock, one on each side. A holder that hangs keeps its lock.
+// a lock, one on each side.
+//
+// # Holders that hang
+//
+// A waiter asks the holder every check interval whether it is there. One that does
+// not answer for [Options].UnavailableTimeout, as it is frozen or cut off, is
+// disconnected, which frees its lock. Before that, it knows: a session that holds
+// locks proves to itself, by heartbeats that have to come back, that it is in touch
+// with the server, and its locks are lost when it could not for three quarters of
+// the time. Err compares clocks, so that the first call in a process that was frozen
+// tells the truth.
+//
+// A holder keeps its locks through a pause of half of UnavailableTimeout, of its
+// process, its machine or its network; one of more than three quarters of it loses
+// them. Where pauses are longer, make UnavailableTimeout longer, the same in all
+// processes that share locks. It needs the permission for CLIENT LIST and CLIENT
+// KILL; where it is denied, the log says so once, and a holder that hangs keeps its
+// lock.
 //
 // An attempt, also one that does not wait for a holder, and a release take as
 // long as the server does, within the DialTimeout and the ReadTimeout of the
@@ -51,10 +68,12 @@ var _ locker.Locker = (*Locker)(nil)
 // Options are the settings of a Locker. The zero value of a field stands for its
 // default.
 type Options struct {
-	// UnavailableTimeout is how long the server may take to answer the PING of
-	// HealthCheckInterval, up to half as much again, before the session and all
-	// its locks count as lost. It does not bound Acquire and Release: that is for
-	// the timeouts of the client. The default is 1 s.
+	// UnavailableTimeout is how long a holder may leave the question of a waiter
+	// whether it is there unanswered before it is disconnected, and a waiter its
+	// turn before it is put out of the queue. A holder that has not heard from the
+	// server for three quarters of that takes its locks for lost. It does not bound
+	// Acquire and Release: that is for the timeouts of the client. It must be the
+	// same in all processes that share locks. The default is 1 s.
 	UnavailableTimeout time.Duration
 
 	// SettleTime is how long an Acquire waits that takes the lock after a holder

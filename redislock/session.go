@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,57 +27,64 @@ type session struct {
 	fast   bool // scripts run on the session's own connection; else through the client
 	about  string
 
-	publications chan publication // answers to pings
+	publications chan publication // answers to pings that go by the client
+	opened       time.Time
+	until        atomic.Int64 // the end of the lease: nanoseconds since opened; 0: there is none
 
 	mu      sync.Mutex
+	lease   lease                // guarded by mu, but for until
 	members map[string]*member   // guarded by mu: the names it holds, claims or waits for
 	crowded map[string]time.Time // guarded by mu: when others were last seen to wait; of some names
+	foreign int                  // guarded by mu: answers to foreign pings that are on their way
 	cause   error                // guarded by mu: why the session has ended
 	done    chan struct{}        // closed when cause is set
 }
-
-type publication struct{ channel, payload string }
 
 var errSessionEnded = errors.New("the connection to Redis ended")
 
 // openSession connects, and finds out how scripts can be run.
 func openSession(ctx context.Context, d *driver) (*session, error) {
-	conn, err := dial(ctx, d.user)
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	id := hex.EncodeToString(random[:])
+	conn, err := dial(ctx, d.user, sessionName(id))
 	if err != nil {
 		return nil, err
 	}
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
 	s := &session{
-		id:           hex.EncodeToString(id[:]),
+		id:           id,
 		driver:       d,
 		dialed:       conn,
 		about:        conn.clientID + " " + d.whoami,
-		publications: make(chan publication, maxPublications),
+		publications: make(chan publication, maxPongs),
+		opened:       time.Now(),
 		members:      make(map[string]*member),
 		crowded:      make(map[string]time.Time),
 		done:         make(chan struct{}),
 	}
 	s.wire = &wire{conn: conn.conn, writeTimeout: limit(d.user.WriteTimeout), fail: s.end, goes: &d.running}
-	if err := s.greet(); err != nil {
+	if err := s.greet(ctx); err != nil {
 		s.end(err)
 		return nil, err
 	}
 	return s, nil
 }
 
-// sessionChannel is subscribed as long as the session lives.
-func (s *session) sessionChannel() string { return "locker:session:" + s.id }
+// sessionName is the name of a session's connection, and of the channel that is
+// subscribed as long as the session lives.
+func sessionName(id string) string { return "locker:session:" + id }
 
 // greet subscribes the session's channel, and tries to run a script on the same
-// connection: RESP3 allows it.
-func (s *session) greet() error {
+// connection: RESP3 allows it. There is a heartbeat, too, as without the permission
+// for it no lock could be held.
+func (s *session) greet(ctx context.Context) error {
 	if err := s.wire.conn.SetReadDeadline(time.Now().Add(limit(s.driver.user.ReadTimeout))); err != nil {
 		return err
 	}
 	r := bufio.NewReader(s.wire.conn)
-	b := appendCommand(nil, "SUBSCRIBE", s.sessionChannel())
+	b := appendCommand(nil, "SUBSCRIBE", sessionName(s.id))
 	b = appendCommand(b, "EVAL", "return 'ok'", "0")
+	b = appendCommand(b, "PUBLISH", sessionName(s.id), "")
 	if _, err := s.wire.conn.Write(b); err != nil {
 		return err
 	}
@@ -86,20 +95,36 @@ func (s *session) greet() error {
 	if err != nil {
 		return err
 	}
-	answer, err := readReply(r, 0)
-	if err != nil {
-		return err
-	}
 	s.wire.resp3 = confirmation.kind == '>'
-	s.fast = s.wire.resp3 && answer.err() == nil
-	if err := answer.err(); err != nil && !strings.Contains(err.Error(), "allowed in this context") {
-		return err
+	var refused bool
+	for range 2 {
+		answer, err := readReply(r, 0)
+		for err == nil && answer.isPush(s.wire.resp3) { // what was published
+			answer, err = readReply(r, 0)
+		}
+		if err != nil {
+			return err
+		}
+		if err = answer.err(); err != nil {
+			if !strings.Contains(err.Error(), "allowed in this context") {
+				return err
+			}
+			refused = true
+		}
+	}
+	s.fast = s.wire.resp3 && !refused
+	if !s.fast {
+		if err := s.driver.client().Publish(ctx, sessionName(s.id), "").Err(); err != nil {
+			return err
+		}
 	}
 	if err := s.wire.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	s.driver.running.Go(func() { s.end(s.wire.read(r, s.message)) })
-	s.driver.running.Go(s.publish)
+	if !s.fast {
+		s.driver.running.Go(s.publishByClient)
+	}
 	s.driver.running.Go(s.watch)
 	return nil
 }
@@ -174,43 +199,6 @@ func (s *session) ended() error {
 	return s.cause
 }
 
-// watch ends a session whose server does not answer: a command within the read
-// timeout of the client, or a PING on an idle session within the unavailable
-// timeout.
-func (s *session) watch() {
-	o := &s.driver.options
-	tick := min(o.UnavailableTimeout, o.HealthCheckInterval) / 4
-	ticker := time.NewTicker(max(tick, time.Millisecond))
-	defer ticker.Stop()
-	patience := limit(s.driver.user.ReadTimeout)
-	var heard uint64
-	quiet := time.Now()              // since when nothing has come in
-	var pinged, unanswered time.Time // since when a PING, and other commands, were seen to have no answer
-	for {
-		var now time.Time
-		select {
-		case <-s.done:
-			return
-		case now = <-ticker.C:
-		}
-		if h := s.wire.heard.Load(); h != heard {
-			heard, quiet, pinged, unanswered = h, now, time.Time{}, time.Time{}
-			continue
-		}
-		if unanswered.IsZero() && s.wire.unanswered() > 0 {
-			unanswered = now
-		}
-		switch {
-		case !pinged.IsZero() && now.Sub(pinged) >= o.UnavailableTimeout,
-			!unanswered.IsZero() && now.Sub(unanswered) >= patience:
-			s.end(fmt.Errorf("no answer for %v", now.Sub(quiet).Round(time.Millisecond)))
-		case pinged.IsZero() && unanswered.IsZero() && now.Sub(quiet) >= o.HealthCheckInterval:
-			pinged = now
-			s.wire.send(command{words: []string{"PING"}, done: func(reply, error) {}})
-		}
-	}
-}
-
 // run has a script run once, and calls done with its answer. before is sent
 // first. On the fast path the script runs after what was sent before, else at
 // any time from now on.
@@ -259,17 +247,54 @@ func (s *session) await(ctx context.Context, c chan answer) (string, error) {
 	}
 }
 
-// publish sends answers to pings, one after another.
-func (s *session) publish() {
+// sleep waits until d has passed, or ctx or the session has ended.
+func (s *session) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return s.ended()
+	case <-s.done:
+		return s.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A publication is a message that goes by the client.
+type publication struct {
+	channel, payload string
+	done             func(receivers int, err error)
+}
+
+var errBacklog = errors.New("too many messages are waiting to be published")
+
+// publish publishes a message after those before it, and does not block. done is
+// called when the server has it, or with why it has not; it must not block.
+func (s *session) publish(channel, payload string, done func(receivers int, err error)) {
+	if s.fast {
+		s.wire.send(command{words: []string{"PUBLISH", channel, payload}, done: func(r reply, err error) {
+			receivers, _ := strconv.Atoi(r.text)
+			done(receivers, err)
+		}})
+		return
+	}
+	select {
+	case s.publications <- publication{channel, payload, done}:
+	default:
+		done(0, errBacklog)
+	}
+}
+
+// publishByClient publishes what goes by the client.
+func (s *session) publishByClient() {
 	for {
 		select {
 		case p := <-s.publications:
-			s.driver.log.Debug("ping answered", "channel", p.channel)
-			if s.fast {
-				s.wire.send(command{words: []string{"PUBLISH", p.channel, p.payload}, done: func(reply, error) {}})
-			} else if err := s.driver.client().Publish(s.driver.ctx, p.channel, p.payload).Err(); err != nil {
-				s.driver.log.Debug("ping not answered", "channel", p.channel, "error", err)
-			}
+			ctx, cancel := context.WithTimeout(s.driver.ctx, s.driver.options.UnavailableTimeout)
+			receivers, err := s.driver.client().Publish(ctx, p.channel, p.payload).Result()
+			cancel()
+			p.done(int(receivers), err)
 		case <-s.done:
 			return
 		}

@@ -65,7 +65,7 @@ func (c *networkConn) Close() error {
 func TestIdleSessionIsKept(t *testing.T) {
 	n := network{delay: 40 * time.Millisecond}
 	c := redistest.Start(t).Client(n.options)
-	l := openWith(t, c, &redislock.Options{UnavailableTimeout: 20 * time.Millisecond})
+	l := openWith(t, c, nil)
 	held := acquire(t, l, "held")
 	for range 3 {
 		time.Sleep(200 * time.Millisecond) // idle, for longer than the read timeout

@@ -3,8 +3,10 @@
 package redistest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -165,3 +167,42 @@ func (s *Server) Do(args ...any) any {
 	}
 	return v
 }
+
+// A Raw is a connection that does only what a test says.
+type Raw struct {
+	t    testing.TB
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// Raw opens a connection to the server, which the test closes.
+func (s *Server) Raw() *Raw {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.Addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	return &Raw{t: s.t, conn: conn, r: bufio.NewReader(conn)}
+}
+
+// Do sends a command, and waits for the first line of its answer.
+func (c *Raw) Do(words ...string) {
+	c.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(w), w)
+	}
+	_, err := io.WriteString(c.conn, b.String())
+	var line string
+	if err == nil {
+		line, err = c.Read()
+	}
+	if err != nil || strings.HasPrefix(line, "-") {
+		c.t.Fatalf("%v: %q, %v", words, line, err)
+	}
+}
+
+// Read returns the next line that the server sends.
+func (c *Raw) Read() (string, error) { return c.r.ReadString('\n') }

@@ -30,11 +30,11 @@ local function subscribers(...)
   return r[2], r[4], r[6], r[8]
 end
 
--- SID, RUN and UNTIL of a value of n-holder, or nil.
+-- SID, RUN, UNTIL, TOKEN and CLIENT of a value of n-holder, or nil.
 local function parse_holder(value)
   if value then
-    local sid, run, till = string.match(value, '^(%x+) %d+ (%S+) (%d+) ')
-    if sid and #sid == 32 then return sid, run, tonumber(till) end
+    local sid, token, run, till, client = string.match(value, '^(%x+) (%d+) (%S+) (%d+) %d+ (%S+) ')
+    if sid and #sid == 32 then return sid, run, tonumber(till), token, client end
   end
 end
 

@@ -2,14 +2,23 @@
 -- KEYS: n-holder, n-queue
 -- ARGV: n, sid, expiry in seconds, and why: 'poll' for a session that waits,
 --       'join' for one that has subscribed to its wait channel to do so, 'ask'
---       for one that will not
--- Returns 'free' if the session may claim, else 'held PLACE', with PLACE 1 where
--- the lock is free and it is another one's turn, and 0 for one that asks.
+--       for one that will not; a ping that is answered to the session, and a
+--       session that is to be put out of the queue if it is its turn, or ''
+-- Returns 'free' if the session may claim, else 'held PLACE', with PLACE 0 for one
+-- that asks. To a poll of the first two in the queue it says, too, who keeps the
+-- session from the lock: 'idle SID' where the lock is free and it is the turn of
+-- that one, else 'pinged SID TOKEN CLIENT' for the holder, or 'pinged' where the
+-- holder is not known, if the ping has reached anybody.
 local holder, queue = KEYS[1], KEYS[2]
-local n, sid, ttl, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local n, sid, ttl, why, ping, evict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 local is_free = subscribers(n) == 0
 local ahead = first_waiting(n, queue, sid)
+if is_free and ahead == evict then
+  on_queue('LREM', queue, 0, evict)
+  move_up(n, queue, 0)
+  ahead = first_waiting(n, queue, sid)
+end
 local place = place_of(queue, sid)
 if not place and why ~= 'poll' then
   if is_free and not ahead then return 'free' end
@@ -37,7 +46,15 @@ if not place then
   if last then call('PUBLISH', hold_channel(n, last), 'wait') end
 end
 
-if not is_free then return 'held ' .. place end
-if not ahead or ahead == sid then return 'free' end
-wake(n, ahead)
-return 'held 1'
+if is_free then
+  if not ahead or ahead == sid then return 'free' end
+  wake(n, ahead)
+  return 'held 1 idle ' .. ahead
+end
+local answer = 'held ' .. place
+if why ~= 'poll' or place > 2 or call('PUBLISH', n, ping) == 0 then return answer end
+local last, _, _, token, client = parse_holder(call('MGET', holder)[1])
+if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
+  return answer .. ' pinged ' .. last .. ' ' .. token .. ' ' .. client
+end
+return answer .. ' pinged'

@@ -1,0 +1,246 @@
+package redislock
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Those who hang: a holder that is frozen keeps its connection, and with it the
+// lock; a waiter that is frozen keeps its place. The first two in the queue look
+// for them when they poll. Each poll pings whoever is on the lock's channel, who
+// has the unavailable timeout to answer, from when the server has passed the ping
+// on. Then its connection is cut (CLIENT KILL), or its place is taken away.
+//
+// "No answer" alone would kill the living. So it is the poll that says who is meant:
+// if that is another one than before, or another hold of the same one, the time
+// starts again.
+
+// A doubt is whom a waiter believes to hang.
+type doubt struct {
+	about   whom
+	since   time.Time         // when the server had passed on the first ping that was not answered
+	present map[string]string // names of connections by id, before that; of those who may be meant, where it is not known who
+	heard   map[string]bool   // session ids of those who have answered since; and unknownHolder
+}
+
+// A whom is who keeps a waiter from the lock.
+type whom struct {
+	role   string // one of those below; "": nobody in particular
+	sid    string
+	token  string
+	client string // the id of its connection
+}
+
+const (
+	roleHolder = "pinged" // the holder has been pinged: by name, or, where it is not known, whoever is on the channel
+	roleHead   = "idle"   // the lock is free, and it is the turn of this waiter
+)
+
+// maxHeard bounds how many answers are kept: who answers is not trusted.
+const maxHeard = 64
+
+// answered takes in that somebody has answered a ping. session.mu is held.
+func (d *doubt) answered(who string) {
+	if d.heard == nil {
+		d.heard = make(map[string]bool)
+	}
+	if len(d.heard) < maxHeard {
+		d.heard[who] = true
+	}
+}
+
+// settled reports whether the one who is meant has answered.
+func (d *doubt) settled() bool { return d.about.sid != "" && d.heard[d.about.sid] }
+
+// beginPoll forgets a doubt that an answer has cleared. session.mu is held.
+func (m *member) beginPoll() {
+	if m.doubt.settled() || m.doubt.about.role == "" {
+		m.doubt = doubt{}
+	}
+}
+
+// A verdict is what a poll has led to.
+type verdict struct {
+	again bool          // look again now
+	evict string        // and take this session's place in the queue away
+	after time.Duration // look again no later than that; 0: no matter
+}
+
+// judge decides what becomes of those who keep m from the lock, after a poll.
+func (m *member) judge(ctx context.Context, about whom) verdict {
+	s := m.session
+	patience := s.driver.options.UnavailableTimeout
+	s.mu.Lock()
+	d := &m.doubt
+	unknown := about.role == roleHolder && about.sid == ""
+	switch {
+	case about.role == "":
+		*d = doubt{}
+	case about != d.about && unknown:
+		s.mu.Unlock()
+		return m.suspectOthers(ctx, about)
+	case about != d.about:
+		*d = doubt{about: about, since: time.Now(), heard: d.heard}
+	case d.since.IsZero():
+		d.since = time.Now()
+	}
+	if d.settled() {
+		*d = doubt{}
+	}
+	matter := *d
+	matter.heard = maps.Clone(d.heard)
+	s.mu.Unlock()
+
+	switch left := patience - time.Since(matter.since); {
+	case matter.about.role == "":
+		return verdict{}
+	case left > 0:
+		return verdict{after: left}
+	}
+	s.mu.Lock()
+	*d = doubt{}
+	s.mu.Unlock()
+	if about.role == roleHead {
+		s.driver.log.Warn("waiter does not take its turn: put out of the queue", "lock", m.name, "session", about.sid)
+		return verdict{again: true, evict: about.sid}
+	}
+	return verdict{again: m.disconnect(ctx, matter)}
+}
+
+// suspectOthers begins a doubt about whoever is on the channel of the lock, where no
+// holder is known: one who hung while it claimed the lock, or a foreign holder.
+func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
+	s := m.session
+	if s.driver.cannotKill.Load() {
+		return verdict{}
+	}
+	present, err := m.others(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.driver.refused(err)
+		m.doubt = doubt{}
+		return verdict{}
+	}
+	m.doubt = doubt{about: about, present: present}
+	if len(present) == 0 {
+		m.doubt.since = time.Now() // nobody that may be cut off: look again when the time has passed
+		return verdict{}
+	}
+	return verdict{again: true} // now that it is known who is there, ping them
+}
+
+// others returns the connections that may be on the lock's channel: those of
+// sessions that hold or claim it, and those with the names that portalocker gives
+// to the connections of its locks. No other connection is ever cut.
+func (m *member) others(ctx context.Context) (map[string]string, error) {
+	d := m.session.driver
+	holding := make(map[string]bool)
+	pattern := escapePattern(m.name) + ":h:*"
+	channels, err := d.client().PubSubChannels(ctx, pattern).Result()
+	if err != nil {
+		return nil, err
+	}
+	for _, channel := range channels {
+		holding[sessionName(strings.TrimPrefix(channel, m.name+":h:"))] = true
+	}
+	delete(holding, sessionName(m.session.id))
+	clients, err := d.subscribers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(clients, func(_, name string) bool { return !holding[name] && !isPortalocker(name, m.name) })
+	return clients, nil
+}
+
+// isPortalocker reports whether portalocker calls the connection of a lock so.
+func isPortalocker(client, lock string) bool {
+	rest, ok := strings.CutPrefix(client, lock+"-lock")
+	return ok && (rest == "" || rest[0] == '-' && isSessionID(rest[1:]))
+}
+
+// disconnect cuts the connections of those who have not answered, and reports
+// whether there were any.
+func (m *member) disconnect(ctx context.Context, matter doubt) bool {
+	d := m.session.driver
+	if d.cannotKill.Load() {
+		return false
+	}
+	now, err := m.hung(ctx, matter)
+	killed := false
+	for id, name := range now {
+		var n int64
+		if n, err = d.client().ClientKillByFilter(ctx, "ID", id).Result(); err != nil {
+			break
+		}
+		if n > 0 {
+			killed = true
+			d.log.Warn("holder does not answer: connection cut", "lock", m.name, "client", id, "name", name, "token", matter.about.token)
+		}
+	}
+	d.refused(err)
+	return killed
+}
+
+// hung returns the connections, by id, of those who have not answered and are still
+// there.
+func (m *member) hung(ctx context.Context, matter doubt) (map[string]string, error) {
+	if matter.about.sid != "" {
+		// The name of a session is that of one connection only, ever: it was there at
+		// the ping if it is there now, also where Redis has begun to count again.
+		name := sessionName(matter.about.sid)
+		clients, err := m.session.driver.subscribers(ctx)
+		if clients[matter.about.client] != name {
+			return nil, err
+		}
+		return map[string]string{matter.about.client: name}, err
+	}
+	now, err := m.others(ctx)
+	maps.DeleteFunc(now, func(id, name string) bool {
+		who := name[max(0, len(name)-32):]
+		if name == m.name+"-lock" {
+			who = unknownHolder
+		}
+		return matter.present[id] != name || matter.heard[who]
+	})
+	return now, err
+}
+
+// subscribers returns the names of all connections that are subscribed to anything,
+// by their ids.
+func (d *driver) subscribers(ctx context.Context) (map[string]string, error) {
+	list, err := d.client().Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
+	clients := make(map[string]string)
+	for line := range strings.Lines(list) {
+		var id, name string
+		for word := range strings.FieldsSeq(line) {
+			if v, ok := strings.CutPrefix(word, "id="); ok {
+				id = v
+			} else if v, ok := strings.CutPrefix(word, "name="); ok {
+				name = v
+			}
+		}
+		clients[id] = name
+	}
+	return clients, err
+}
+
+// refused takes in an error of a command that finds or cuts connections. Where the
+// server does not allow it, that is said once, and nobody tries again.
+func (d *driver) refused(err error) {
+	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") && serverLacks(err) != nil {
+		return
+	}
+	if !d.cannotKill.Swap(true) {
+		d.log.Warn("a holder that hangs cannot be disconnected: it will keep its lock", "error", err)
+	}
+}
+
+// escapePattern escapes what a pattern of PUBSUB CHANNELS gives a meaning to.
+func escapePattern(name string) string {
+	return strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, `\`, `\\`, "^", `\^`, "-", `\-`).Replace(name)
+}

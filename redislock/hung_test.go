@@ -1,0 +1,321 @@
+package redislock_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/redistest"
+	"github.com/golocker/locker/redislock"
+)
+
+// childVariable has the test binary acquire the lock n of the Redis that it names,
+// say so, and then, when it is told to, say what the first Err of the lock is.
+const childVariable = "REDISLOCK_TEST_CHILD"
+
+func child() int {
+	c := redis.NewClient(&redis.Options{Addr: os.Getenv(childVariable)})
+	defer c.Close()
+	l, err := redislock.New(c, nil)
+	if err == nil {
+		defer l.Close()
+		var lock locker.Lock
+		if lock, err = l.Acquire(context.Background(), "n", locker.WithTimeout(bound)); err == nil {
+			fmt.Println("held", lock.Token())
+			_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+			err = lock.Err()
+			fmt.Println("lost", errors.Is(err, locker.ErrLost), err)
+			return 0
+		}
+	}
+	fmt.Println("failed", err)
+	return 1
+}
+
+// A process is a child that can be frozen.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	in    io.Writer
+	lines *bufio.Reader
+}
+
+func startChild(t *testing.T, addr string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"="+addr)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return &process{t: t, cmd: cmd, in: in, lines: bufio.NewReader(out)}
+}
+
+// says checks that the next thing that the child says begins with prefix.
+func (p *process) says(prefix string) {
+	p.t.Helper()
+	line, err := p.lines.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, prefix) {
+		p.t.Fatalf("the child says %q, %v; want %q", line, err, prefix)
+	}
+}
+
+// A lock whose holder is frozen is taken from it, and the holder knows by the first
+// call after it wakes.
+func TestFrozenHolder(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		p := startChild(t, s.Addr)
+		p.says("held")
+		p.freeze()
+		lock := acquire(t, open(t, s.Addr, protocol), "n")
+		p.thaw()
+		fmt.Fprintln(p.in)
+		p.says("lost true")
+		if err := lock.Err(); err != nil {
+			t.Error(err)
+		}
+		release(t, lock)
+	})
+}
+
+// One who is frozen at the head of the queue holds up those behind it for a while,
+// and once.
+func TestFrozenWaiter(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		held := acquire(t, open(t, s.Addr, protocol), "n")
+		p := startChild(t, s.Addr)
+		queued(t, s, "n", 1)
+		p.freeze()
+		acquired := make(chan locker.Lock, 1)
+		l := open(t, s.Addr, protocol)
+		go func() { acquired <- acquire(t, l, "n") }()
+		queued(t, s, "n", 2)
+		release(t, held)
+		lock := <-acquired
+		p.thaw() // and it waits for its turn
+		release(t, lock)
+		p.says("held")
+	})
+}
+
+// A holder that is cut off from its server, with its connection open at both ends,
+// says so before the lock is granted to another one.
+func TestPartition(t *testing.T) {
+	const runs = 5
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		other := open(t, s.Addr, protocol)
+		var all sync.WaitGroup
+		for i := range runs {
+			name := fmt.Sprint("n", i)
+			var n network
+			c := s.Client(n.options)
+			l := openWith(t, c, nil)
+			lock := acquire(t, l, name)
+			n.silent.Store(true)
+			all.Go(func() {
+				next, err := other.Acquire(t.Context(), name, locker.WithTimeout(bound))
+				if err := lock.Err(); !errors.Is(err, locker.ErrLost) {
+					t.Errorf("the lock is granted while the Err of the other holder is %v", err)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if next.Token() <= lock.Token() {
+					t.Errorf("token %d after %d", next.Token(), lock.Token())
+				}
+				if err := next.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// A holder that is slow, and waiters that ask it all the time, cost it nothing.
+func TestSlowHolderIsKept(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		var logs syncBuffer
+		logger := locker.WithLogger(slog.New(slog.NewTextHandler(&logs, nil)))
+		s := redistest.Start(t)
+		n := network{delay: 50 * time.Millisecond}
+		held := acquire(t, openWith(t, s.Client(func(o *redis.Options) { n.options(o); o.Protocol, o.ReadTimeout = protocol, 0 }), nil, logger), "n")
+		for range 3 {
+			_, err := open(t, s.Addr, protocol, logger).Acquire(t.Context(), "n", locker.WithTimeout(1500*time.Millisecond))
+			if !errors.Is(err, locker.ErrTimeout) {
+				t.Errorf("a lock that is held: %v, want ErrTimeout", err)
+			}
+		}
+		if err := held.Err(); err != nil {
+			t.Error(err)
+		}
+		release(t, held)
+		if logs.String() != "" {
+			t.Errorf("the log: %s", logs.String())
+		}
+	})
+}
+
+// A holder that hears pings and cannot answer them does not wait until it is cut off.
+func TestHolderThatCannotAnswerKnows(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "resetchannels", "&n", "&n:h:*", "&locker:session:*", "+@all")
+		worker := openWith(t, s.Client(func(o *redis.Options) { o.Protocol, o.Username, o.Password = protocol, "worker", "secret" }), nil)
+		held := acquire(t, worker, "n")
+		next := acquire(t, open(t, s.Addr, protocol), "n")
+		if err := held.Err(); err == nil || !strings.Contains(err.Error(), "lease") {
+			t.Errorf("the holder that was asked and could not answer: Err = %v, want that its lease ran out", err)
+		}
+		release(t, next)
+	})
+}
+
+// Where a holder cannot be disconnected, that is said once, and waiting goes on.
+func TestKillNotPermitted(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", "-client|kill")
+		p := startChild(t, s.Addr)
+		p.says("held")
+		p.freeze()
+		var logs syncBuffer
+		worker := openWith(t, s.Client(func(o *redis.Options) { o.Protocol, o.Username, o.Password = protocol, "worker", "secret" }),
+			&redislock.Options{UnavailableTimeout: 200 * time.Millisecond}, locker.WithCheckInterval(20*time.Millisecond),
+			locker.WithLogger(slog.New(slog.NewTextHandler(&logs, nil))))
+		acquired := make(chan locker.Lock, 1)
+		go func() { acquired <- acquire(t, worker, "n") }()
+		poll(t, "the warning", func() bool { return strings.Contains(logs.String(), "cannot be disconnected") })
+		if _, err := worker.Acquire(t.Context(), "n", locker.WithTimeout(time.Second)); !errors.Is(err, locker.ErrTimeout) {
+			t.Errorf("Acquire: %v, want ErrTimeout", err)
+		}
+		if n := strings.Count(logs.String(), "\n"); n != 1 {
+			t.Errorf("the log: %s", logs.String())
+		}
+		_ = p.cmd.Process.Kill()
+		release(t, <-acquired)
+	})
+}
+
+// Where no holder is known, those who do not answer are cut off if their connection
+// is that of a session on this lock, or has the name of a portalocker; and nobody
+// else is, however alike its name is.
+func TestHungWithoutAName(t *testing.T) {
+	id := strings.Repeat("5", 32)
+	for _, tt := range []struct {
+		name     string
+		channels []string
+		client   string
+		killed   bool
+	}{
+		{"a session that hung while it claimed", []string{"n", "n:h:" + id}, "locker:session:" + id, true},
+		{"a session of another lock", []string{"n", "other:h:" + id}, "locker:session:" + id, false},
+		{"portalocker 3", []string{"n"}, "n-lock", true},
+		{"portalocker 4", []string{"n"}, "n-lock-" + id, true},
+		{"another lock's portalocker", []string{"n"}, "nn-lock", false},
+		{"a name that begins alike", []string{"n"}, "n-lock-manager", false},
+		{"a name that is longer", []string{"n"}, "n-lock-" + id + "0", false},
+		{"no name", []string{"n"}, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := redistest.Start(t)
+			conn := s.Raw()
+			if tt.client != "" {
+				conn.Do("CLIENT", "SETNAME", tt.client)
+			}
+			conn.Do(append([]string{"SUBSCRIBE"}, tt.channels...)...)
+			l := openWith(t, s.Client(nil), &redislock.Options{UnavailableTimeout: 200 * time.Millisecond}, locker.WithCheckInterval(20*time.Millisecond))
+			if !tt.killed {
+				if _, err := l.Acquire(t.Context(), "n", locker.WithTimeout(time.Second)); !errors.Is(err, locker.ErrTimeout) {
+					t.Errorf("Acquire: %v, want ErrTimeout", err)
+				}
+				if n := s.Do("PUBSUB", "NUMSUB", "n").([]any)[1]; n != int64(1) {
+					t.Errorf("%v subscribers, want the one that is not ours to cut", n)
+				}
+				return
+			}
+			release(t, acquire(t, l, "n"))
+		})
+	}
+}
+
+// A foreign holder that answers is left alone.
+func TestForeignHolderThatAnswers(t *testing.T) {
+	s := redistest.Start(t)
+	conn := s.Raw()
+	conn.Do("CLIENT", "SETNAME", "n-lock")
+	conn.Do("SUBSCRIBE", "n")
+	c := s.Client(nil)
+	var pings atomic.Int64
+	go func() {
+		for {
+			text, err := conn.Read()
+			if err != nil {
+				return
+			}
+			if _, rest, ok := strings.Cut(text, `"response_channel":"`); ok {
+				channel, _, _ := strings.Cut(rest, `"`)
+				pings.Add(1)
+				c.Publish(context.Background(), channel, "1732385415.5")
+			}
+		}
+	}()
+	l := openWith(t, s.Client(nil), &redislock.Options{UnavailableTimeout: 200 * time.Millisecond}, locker.WithCheckInterval(20*time.Millisecond))
+	if _, err := l.Acquire(t.Context(), "n", locker.WithTimeout(1500*time.Millisecond)); !errors.Is(err, locker.ErrTimeout) {
+		t.Errorf("Acquire: %v, want ErrTimeout", err)
+	}
+	if pings.Load() == 0 {
+		t.Error("it was never asked")
+	}
+	if n := s.Do("PUBSUB", "NUMSUB", "n").([]any)[1]; n != int64(1) {
+		t.Errorf("%v subscribers, want the holder", n)
+	}
+}
+
+// A syncBuffer is written to and read by several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

@@ -1,0 +1,209 @@
+package redislock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// A lease is how long the locks of a session are good for without new proof that
+// the server still has its subscriptions, and that the session is not taken for a
+// hung one. It is what closes Done before anyone else is granted the lock
+// (invariant 2): a contender has a holder disconnected who has not answered its
+// ping for the unavailable timeout, and the lease, three quarters of that, runs
+// from before the ping.
+//
+// Proof is a heartbeat: something that is published on the session's channel, and
+// comes back. It counts from when it was sent, and only when all pings that came in
+// before it have been answered: the session may read, and yet be unable to answer.
+// A claim is proof, too.
+//
+// A heartbeat is sent eight times in an unavailable timeout, so that a holder whose
+// machine stops for half of it keeps its locks.
+type lease struct {
+	holds    int              // the locks that need it
+	beat     uint64           // the number of the latest heartbeat
+	sent     [beats]time.Time // when those were sent that may still come back
+	pings    uint64           // how many have come in that the session must answer
+	pongs    uint64           // how many of the answers the server has
+	proof    time.Time        // of a heartbeat that came back before all pings were answered; 0: none
+	proofFor uint64           // how many pongs it takes to make it count
+	renewed  chan struct{}    // closed by the first proof; nil: nobody waits for that
+}
+
+const beats = 16 // twice what fits into a lease
+
+var (
+	errLeaseOver = errors.New("the lease ran out: no heartbeat has come back in time")
+	errMoved     = errors.New("the server that commands go to does not know the session")
+)
+
+// expired reports whether the locks of the session are lost, by its own clock.
+func (s *session) expired() bool {
+	until := s.until.Load()
+	return until != 0 && int64(time.Since(s.opened)) >= until
+}
+
+// take counts a lock that the session has won with a claim that was sent at the
+// given time. mu is held.
+func (s *session) take(claimed time.Time) {
+	if s.lease.holds++; s.lease.holds == 1 {
+		s.until.Store(0)
+	}
+	s.prove(claimed)
+}
+
+// drop counts it as gone. mu is held.
+func (s *session) drop() {
+	if s.lease.holds--; s.lease.holds == 0 {
+		s.until.Store(0)
+		s.lease.proof = time.Time{}
+	}
+}
+
+// prove takes in that the server had the subscriptions of the session at the given
+// time, or later. mu is held.
+func (s *session) prove(at time.Time) {
+	if l := &s.lease; l.pongs < l.pings {
+		l.proof, l.proofFor = at, l.pings
+	} else {
+		s.renew(at)
+	}
+}
+
+// ponged takes in that the server has the answer to a ping.
+func (s *session) ponged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &s.lease
+	l.pongs++
+	if !l.proof.IsZero() && l.pongs >= l.proofFor {
+		s.renew(l.proof)
+		l.proof = time.Time{}
+	}
+}
+
+// renew has the lease run from the given time. mu is held.
+func (s *session) renew(from time.Time) {
+	l := &s.lease
+	until := int64(from.Add(s.driver.options.lease()).Sub(s.opened))
+	if l.holds == 0 || until <= s.until.Load() {
+		return
+	}
+	s.until.Store(until)
+	if l.renewed != nil {
+		close(l.renewed)
+		l.renewed = nil
+	}
+}
+
+// leased waits until there is a lease.
+func (s *session) leased(ctx context.Context) error {
+	s.mu.Lock()
+	if s.until.Load() != 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.lease.renewed == nil {
+		s.lease.renewed = make(chan struct{})
+	}
+	renewed := s.lease.renewed
+	s.mu.Unlock()
+	select {
+	case <-renewed:
+		return nil
+	case <-s.done:
+		return s.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// watch sends heartbeats while the session holds locks, and ends it when its lease
+// has run out, or when the server does not answer: a command within the read
+// timeout of the client, or a PING on an idle session within the unavailable
+// timeout.
+func (s *session) watch() {
+	o := &s.driver.options
+	every := max(min(o.UnavailableTimeout/8, o.HealthCheckInterval/4), time.Millisecond)
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	silence := silence{since: time.Now()}
+	for next := time.Now().Add(every); ; {
+		var now time.Time
+		select {
+		case <-s.done:
+			return
+		case now = <-timer.C:
+		}
+		if s.expired() {
+			s.end(errLeaseOver)
+			return
+		}
+		if !now.Before(next) {
+			next = now.Add(every)
+			s.beat()
+			silence.look(s, now)
+		}
+		wait := time.Until(next)
+		if until := s.until.Load(); until != 0 {
+			wait = min(wait, time.Duration(until)-time.Since(s.opened))
+		}
+		timer.Reset(max(wait, 0))
+	}
+}
+
+// beat sends a heartbeat.
+func (s *session) beat() {
+	s.mu.Lock()
+	if s.lease.holds == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.lease.beat++
+	number := s.lease.beat
+	s.lease.sent[number%beats] = time.Now()
+	s.mu.Unlock()
+	s.publish(sessionName(s.id), strconv.FormatUint(number, 10), func(receivers int, err error) {
+		if err == nil && receivers == 0 {
+			s.end(errMoved)
+		}
+	})
+}
+
+// beaten takes in a heartbeat that has come back. mu is held.
+func (s *session) beaten(text string) {
+	number, err := strconv.ParseUint(text, 10, 64)
+	if l := &s.lease; err == nil && number <= l.beat && l.beat-number < beats && number > 0 {
+		s.prove(l.sent[number%beats])
+	}
+}
+
+// A silence is how long nothing has come from the server.
+type silence struct {
+	heard      uint64
+	since      time.Time
+	pinged     time.Time // since when a PING was seen to have no answer
+	unanswered time.Time // since when other commands were
+}
+
+func (q *silence) look(s *session, now time.Time) {
+	if h := s.wire.heard.Load(); h != q.heard {
+		*q = silence{heard: h, since: now}
+		return
+	}
+	if q.unanswered.IsZero() && s.wire.unanswered() > 0 {
+		q.unanswered = now
+	}
+	o := &s.driver.options
+	switch {
+	case !q.pinged.IsZero() && now.Sub(q.pinged) >= o.UnavailableTimeout,
+		!q.unanswered.IsZero() && now.Sub(q.unanswered) >= limit(s.driver.user.ReadTimeout):
+		s.end(fmt.Errorf("no answer for %v", now.Sub(q.since).Round(time.Millisecond)))
+	case q.pinged.IsZero() && q.unanswered.IsZero() && now.Sub(q.since) >= o.HealthCheckInterval:
+		q.pinged = now
+		s.wire.send(command{words: []string{"PING"}, done: func(reply, error) {}})
+	}
+}

@@ -3,7 +3,9 @@ package redislock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,7 +34,7 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 	defer cancel()
 	conn, err := user.Dialer(ctx, user.Network, user.Addr)
 	if err != nil {
-		return nil, err
+		return nil, dialError(user, err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	o := cloneOptions(user)
@@ -70,6 +72,19 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 	}
 	d.runID = field(info.Val(), "run_id")
 	return d, nil
+}
+
+// dialError says what took too long where a dialer says no more than that a ctx has
+// ended: the ctx was not the caller's.
+func dialError(user *redis.Options, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*net.OpError)) {
+		return err
+	}
+	with := ""
+	if user.TLSConfig != nil {
+		with = " with TLS"
+	}
+	return fmt.Errorf("connecting to %s%s: %w", user.Addr, with, &net.OpError{Op: "dial", Net: user.Network, Err: os.ErrDeadlineExceeded})
 }
 
 var errSetUp = errors.New("the connection was lost while it was set up")

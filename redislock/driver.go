@@ -17,6 +17,7 @@ import (
 // A driver makes attempts in the Redis of one client.
 type driver struct {
 	user    *redis.Options // the user's client's, as it has completed them
+	moving  bool           // the user's dialer asks Sentinel which server is the primary
 	options Options
 	whoami  string
 	log     *slog.Logger
@@ -43,10 +44,13 @@ const (
 	expiry     = "604800" // seconds that a key is kept after its last use: 7 days
 )
 
+// failoverAddr is what go-redis calls the address of a client of NewFailoverClient.
+const failoverAddr = "FailoverClient"
+
 var errClosing = errors.New("closed")
 
 func newDriver(user *redis.Options, o Options) *driver {
-	d := &driver{user: user, options: o, whoami: whoami(), recent: make(map[string]struct{})}
+	d := &driver{user: user, moving: user.Addr == failoverAddr, options: o, whoami: whoami(), recent: make(map[string]struct{})}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d
 }
@@ -123,11 +127,19 @@ func (d *driver) client() *redis.Client {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.commands == nil {
-		o := cloneOptions(d.user)
-		o.MaxRetries, o.DialerRetries = -1, 1 // Base tries again
-		d.commands = redis.NewClient(o)
+		d.commands = redis.NewClient(d.ownOptions())
 	}
 	return d.commands
+}
+
+// ownOptions returns the options of a client of our own.
+func (d *driver) ownOptions() *redis.Options {
+	o := cloneOptions(d.user)
+	o.MaxRetries, o.DialerRetries = -1, 1 // Base tries again
+	if d.moving {
+		o.ConnMaxLifetime = d.options.UnavailableTimeout // go-redis closes those to a former primary for the user's client only
+	}
+	return o
 }
 
 // held remembers that a lock was held, for Close.

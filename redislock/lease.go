@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A lease is how long the locks of a session are good for without new proof that
@@ -22,15 +24,26 @@ import (
 //
 // A heartbeat is sent eight times in an unavailable timeout, so that a holder whose
 // machine stops for half of it keeps its locks.
+//
+// Where Sentinel says which server is the primary, the session may be on a former
+// one. There a heartbeat goes by a connection of its own, opened for it, to the
+// primary of that moment, where it has to reach the session; and a claim is no
+// proof. As each costs a connection, there are half as many.
 type lease struct {
 	holds    int              // the locks that need it
-	beat     uint64           // the number of the latest heartbeat
-	sent     [beats]time.Time // when those were sent that may still come back
+	last     uint64           // the number of the latest heartbeat
+	beats    [beats]heartbeat // those that may still come back, by number
 	pings    uint64           // how many have come in that the session must answer
 	pongs    uint64           // how many of the answers the server has
 	proof    time.Time        // of a heartbeat that came back before all pings were answered; 0: none
 	proofFor uint64           // how many pongs it takes to make it count
 	renewed  chan struct{}    // closed by the first proof; nil: nobody waits for that
+}
+
+type heartbeat struct {
+	sent    time.Time
+	back    bool // it has come back
+	reached bool // the server says that it has reached the session: a replica that has it from its primary does not count
 }
 
 const beats = 16 // twice what fits into a lease
@@ -52,7 +65,9 @@ func (s *session) take(claimed time.Time) {
 	if s.lease.holds++; s.lease.holds == 1 {
 		s.until.Store(0)
 	}
-	s.prove(claimed)
+	if !s.driver.moving {
+		s.prove(claimed)
+	}
 }
 
 // drop counts it as gone. mu is held.
@@ -111,6 +126,7 @@ func (s *session) leased(ctx context.Context) error {
 	}
 	renewed := s.lease.renewed
 	s.mu.Unlock()
+	s.beat()
 	select {
 	case <-renewed:
 		return nil
@@ -127,7 +143,11 @@ func (s *session) leased(ctx context.Context) error {
 // timeout.
 func (s *session) watch() {
 	o := &s.driver.options
-	every := max(min(o.UnavailableTimeout/8, o.HealthCheckInterval/4), time.Millisecond)
+	every := o.UnavailableTimeout / 8
+	if s.driver.moving {
+		every *= 2
+	}
+	every = max(min(every, o.HealthCheckInterval/4), time.Millisecond)
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	silence := silence{since: time.Now()}
@@ -162,22 +182,61 @@ func (s *session) beat() {
 		s.mu.Unlock()
 		return
 	}
-	s.lease.beat++
-	number := s.lease.beat
-	s.lease.sent[number%beats] = time.Now()
+	s.lease.last++
+	number := s.lease.last
+	s.lease.beats[number%beats] = heartbeat{sent: time.Now(), reached: !s.driver.moving}
 	s.mu.Unlock()
-	s.publish(sessionName(s.id), strconv.FormatUint(number, 10), func(receivers int, err error) {
-		if err == nil && receivers == 0 {
-			s.end(errMoved)
+	text := strconv.FormatUint(number, 10)
+	if !s.driver.moving {
+		s.publish(sessionName(s.id), text, s.arrived)
+		return
+	}
+	s.driver.running.Go(func() {
+		receivers, err := s.driver.publishToPrimary(sessionName(s.id), text)
+		s.arrived(receivers, err)
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.beaten(number, func(h *heartbeat) { h.reached = true })
 		}
 	})
 }
 
-// beaten takes in a heartbeat that has come back. mu is held.
-func (s *session) beaten(text string) {
-	number, err := strconv.ParseUint(text, 10, 64)
-	if l := &s.lease; err == nil && number <= l.beat && l.beat-number < beats && number > 0 {
-		s.prove(l.sent[number%beats])
+// arrived ends the session if a heartbeat has reached a server that does not know
+// it.
+func (s *session) arrived(receivers int, err error) {
+	if err == nil && receivers == 0 {
+		s.end(errMoved)
+	}
+}
+
+// publishToPrimary publishes a message on the server that is the primary now.
+func (d *driver) publishToPrimary(channel, text string) (receivers int, err error) {
+	ctx, cancel := context.WithTimeout(d.ctx, d.options.lease())
+	defer cancel()
+	c := redis.NewClient(d.ownOptions())
+	defer c.Close()
+	n, err := c.Publish(ctx, channel, text).Result()
+	return int(n), err
+}
+
+// heard takes in a heartbeat that has come back. mu is held.
+func (s *session) heard(text string) {
+	if number, err := strconv.ParseUint(text, 10, 64); err == nil {
+		s.beaten(number, func(h *heartbeat) { h.back = true })
+	}
+}
+
+// beaten takes in what became of a heartbeat. mu is held.
+func (s *session) beaten(number uint64, became func(*heartbeat)) {
+	l := &s.lease
+	if number == 0 || number > l.last || l.last-number >= beats {
+		return
+	}
+	h := &l.beats[number%beats]
+	became(h)
+	if h.back && h.reached {
+		s.prove(h.sent)
 	}
 }
 

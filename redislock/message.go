@@ -82,7 +82,7 @@ func (s *session) hear(channel string, payload *reply) outgoing {
 		return outgoing{}
 	}
 	if channel == sessionName(s.id) {
-		s.beaten(payload.text)
+		s.heard(payload.text)
 		return outgoing{}
 	}
 	name, kind := channel, ""

@@ -20,8 +20,15 @@
 // after that, where the keys of the lock vanish with the connection (FLUSHALL),
 // and where the clock of a suspended machine stood still, by tokens alone.
 //
-// Locks are not replicated, and nothing is promised over a failover: two may hold
-// a lock, one on each side.
+// # Sentinel
+//
+// With a client of redis.NewFailoverClient, the locks are at the server that
+// Sentinel says is the primary. Over a failover all locks are lost: the heartbeats
+// of a holder (see below) go to the new primary, where they do not reach its
+// session, and those who wait go on there, the first one after three quarters of
+// UnavailableTimeout. Two may hold a lock where the new primary never heard of a
+// holder, as Redis replicates later than it answers, and where somebody is cut off
+// together with the former primary and a Sentinel that does not know better.
 //
 // # Holders that hang
 //
@@ -100,7 +107,8 @@ const (
 //
 // A client that is nil or of a type other than *redis.Client is refused with an
 // error that matches locker.ErrInvalid, as are negative durations. (The nodes of
-// a *redis.Ring know nothing of each other's locks.)
+// a *redis.Ring know nothing of each other's locks.) A client of
+// redis.NewFailoverClient has to stay open as long as the Locker is used.
 func New(client redis.UniversalClient, o *Options, opts ...locker.Option) (*Locker, error) {
 	var settings Options
 	if o != nil {

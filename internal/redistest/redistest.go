@@ -85,7 +85,12 @@ func freeAddr(t testing.TB) string {
 func (s *Server) launch() bool {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
-	args := append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", s.t.TempDir()}, s.args...)
+	return s.run(append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", s.t.TempDir()}, s.args...)...)
+}
+
+// run runs redis-server with args, and reports whether it answers.
+func (s *Server) run(args ...string) bool {
+	s.t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", supervise, "sh"}, args...)...)
 	s.output = &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = s.output, s.output

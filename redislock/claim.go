@@ -39,7 +39,7 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 
 // send subscribes and runs the script.
 func (c *claim) send() {
-	c.run([]command{subscribe(func(_ reply, err error) {
+	c.run([]command{c.session.wire.subscribe(func(_ reply, err error) {
 		if err != nil {
 			select {
 			case c.answers <- answer{err: err}:
@@ -47,11 +47,11 @@ func (c *claim) send() {
 			}
 		}
 		close(c.subscribed)
-	}, c.name, c.holdChannel)})
+	}, c.channel, c.holdChannel)})
 }
 
 func (c *claim) run(before []command) {
-	s, o := c.session, &c.session.driver.options
+	s, o := c.session, &c.session.node.options
 	c.asked = true
 	s.mu.Lock()
 	known := c.holder
@@ -61,8 +61,8 @@ func (c *claim) run(before []command) {
 		wait = "1"
 	}
 	s.run(before, claimScript,
-		[]string{c.name + "-fence", c.name + "-holder", c.name + "-queue"},
-		[]string{c.name, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
+		[]string{c.channel + "-fence", c.channel + "-holder", c.channel + "-queue"},
+		[]string{c.channel, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
 			microseconds(o.SettleTime), microseconds(o.lease()), known},
 		func(text string, err error) {
 			select {
@@ -186,9 +186,9 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 	c.hold = h
 	s.take(c.sent)
 	s.mu.Unlock()
-	s.driver.held(c.name)
+	s.node.held(c.channel)
 	if pause > 0 {
-		s.driver.log.Debug("settling", "lock", c.name, "for", pause)
+		s.node.log.Debug("settling", "lock", c.name, "for", pause)
 		err = s.sleep(ctx, pause)
 	}
 	if err == nil {
@@ -238,7 +238,7 @@ func (c *claim) abandon(end func()) {
 	}
 	var before []command
 	if c.queued && c.wait && !c.waits {
-		before = append(before, subscribe(func(_ reply, err error) { s.insist(err) }, c.waitChannel))
+		before = append(before, s.wire.subscribe(func(_ reply, err error) { s.insist(err) }, c.waitChannel))
 	}
 	if strings.HasPrefix(text, "won ") {
 		c.told = true // whoever waits

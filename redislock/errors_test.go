@@ -18,8 +18,6 @@ import (
 func TestNewRefuses(t *testing.T) {
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer ring.Close()
-	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
-	defer cluster.Close()
 	client := redistest.Client(t, "127.0.0.1:1", nil)
 	var none *redis.Client
 	for _, tt := range []struct {
@@ -31,7 +29,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nil", nil, nil, "nil"},
 		{"nil pointer", none, nil, "nil"},
 		{"Ring", ring, nil, "*redis.Ring"},
-		{"ClusterClient", cluster, nil, "*redis.ClusterClient"},
+
 		{"SettleTime", client, &redislock.Options{SettleTime: -1}, "SettleTime"},
 		{"UnavailableTimeout", client, &redislock.Options{UnavailableTimeout: -time.Second}, "UnavailableTimeout"},
 		{"HealthCheckInterval", client, &redislock.Options{HealthCheckInterval: -time.Second}, "HealthCheckInterval"},

@@ -65,7 +65,7 @@ func TestSentinelFailover(t *testing.T) {
 					await(t, "the Acquire to wait", ctx.waits)
 				}
 				queuedAt(t, primary, "n", 2)
-				replicated(t, primary)
+				replicated(t, primary, "all before this")
 				tt.failOver(f, primary)
 				f.AwaitPrimary(primary)
 				announced := time.Now()
@@ -94,11 +94,11 @@ func queuedAt(t *testing.T, addr, name string, n int64) {
 
 // replicated waits until the replica has all that its primary has: what it does not
 // have is lost with the primary.
-func replicated(t *testing.T, addr string) {
+func replicated(t *testing.T, addr, key string) {
 	t.Helper()
 	c := redistest.Client(t, addr, nil).Conn()
 	defer c.Close()
-	if err := c.Set(t.Context(), "all before this", "", 0).Err(); err != nil {
+	if err := c.Set(t.Context(), key, "", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	poll(t, "the replica to have it", func() bool { return c.Do(t.Context(), "WAIT", 1, 1000).Val() == int64(1) })

@@ -17,6 +17,7 @@ type hold struct {
 	until time.Time // how long the lock may be passed on inside the process
 
 	lost func(error) // guarded by session.mu
+	gone error       // guarded by session.mu: why it alone is lost, if it is
 }
 
 var (
@@ -30,11 +31,20 @@ var (
 func (h *hold) Watch(lost func(error)) {
 	h.session.mu.Lock()
 	cause := h.session.cause
+	if cause == nil {
+		cause = h.gone
+	}
 	h.lost = lost
 	h.session.mu.Unlock()
 	if cause != nil {
 		lost(cause)
 	}
+}
+
+// lose marks h as lost, and returns whom to tell, if that is known. session.mu is held.
+func (h *hold) lose(cause error) func(error) {
+	h.gone = cause
+	return h.lost
 }
 
 // Check implements locker.Checker: it compares the clock with the lease, so that a
@@ -53,7 +63,7 @@ func (h *hold) Pass() (locker.Grant, bool) {
 	s := h.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause != nil || s.expired() || h.told || h.pinged || h.token >= h.last || !time.Now().Before(h.until) {
+	if s.cause != nil || h.gone != nil || s.expired() || h.told || h.pinged || h.token >= h.last || !time.Now().Before(h.until) {
 		return locker.Grant{}, false
 	}
 	h.lost = nil

@@ -73,7 +73,7 @@ type verdict struct {
 // judge decides what becomes of those who keep m from the lock, after a poll.
 func (m *member) judge(ctx context.Context, about whom) verdict {
 	s := m.session
-	patience := s.driver.options.UnavailableTimeout
+	patience := s.node.options.UnavailableTimeout
 	s.mu.Lock()
 	d := &m.doubt
 	unknown := about.role == roleHolder && about.sid == ""
@@ -105,7 +105,7 @@ func (m *member) judge(ctx context.Context, about whom) verdict {
 	*d = doubt{}
 	s.mu.Unlock()
 	if about.role == roleHead {
-		s.driver.log.Warn("waiter does not take its turn: put out of the queue", "lock", m.name, "session", about.sid)
+		s.node.log.Warn("waiter does not take its turn: put out of the queue", "lock", m.name, "session", about.sid)
 		return verdict{again: true, evict: about.sid}
 	}
 	return verdict{again: m.disconnect(ctx, matter)}
@@ -115,14 +115,14 @@ func (m *member) judge(ctx context.Context, about whom) verdict {
 // holder is known: one who hung while it claimed the lock, or a foreign holder.
 func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 	s := m.session
-	if s.driver.cannotKill.Load() {
+	if s.node.cannotKill.Load() {
 		return verdict{}
 	}
 	present, err := m.others(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.driver.refused(err)
+		s.node.refused(err)
 		m.doubt = doubt{}
 		return verdict{}
 	}
@@ -138,18 +138,22 @@ func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 // sessions that hold or claim it, and those with the names that portalocker gives
 // to the connections of its locks. No other connection is ever cut.
 func (m *member) others(ctx context.Context) (map[string]string, error) {
-	d := m.session.driver
+	node := m.session.node
 	holding := make(map[string]bool)
-	pattern := escapePattern(m.name) + ":h:*"
-	channels, err := d.client().PubSubChannels(ctx, pattern).Result()
+	pattern := escapePattern(m.channel) + ":h:*"
+	list := node.client().PubSubChannels
+	if node.shard != nil {
+		list = node.client().PubSubShardChannels
+	}
+	channels, err := list(ctx, pattern).Result()
 	if err != nil {
 		return nil, err
 	}
 	for _, channel := range channels {
-		holding[sessionName(strings.TrimPrefix(channel, m.name+":h:"))] = true
+		holding[sessionName(strings.TrimPrefix(channel, m.channel+":h:"))] = true
 	}
 	delete(holding, sessionName(m.session.id))
-	clients, err := d.subscribers(ctx)
+	clients, err := node.subscribers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -166,23 +170,23 @@ func isPortalocker(client, lock string) bool {
 // disconnect cuts the connections of those who have not answered, and reports
 // whether there were any.
 func (m *member) disconnect(ctx context.Context, matter doubt) bool {
-	d := m.session.driver
-	if d.cannotKill.Load() {
+	node := m.session.node
+	if node.cannotKill.Load() {
 		return false
 	}
 	now, err := m.hung(ctx, matter)
 	killed := false
 	for id, name := range now {
 		var n int64
-		if n, err = d.client().ClientKillByFilter(ctx, "ID", id).Result(); err != nil {
+		if n, err = node.client().ClientKillByFilter(ctx, "ID", id).Result(); err != nil {
 			break
 		}
 		if n > 0 {
 			killed = true
-			d.log.Warn("holder does not answer: connection cut", "lock", m.name, "client", id, "name", name, "token", matter.about.token)
+			node.log.Warn("holder does not answer: connection cut", "lock", m.name, "client", id, "name", name, "token", matter.about.token)
 		}
 	}
-	d.refused(err)
+	node.refused(err)
 	return killed
 }
 
@@ -193,7 +197,7 @@ func (m *member) hung(ctx context.Context, matter doubt) (map[string]string, err
 		// The name of a session is that of one connection only, ever: it was there at
 		// the ping if it is there now, also where Redis has begun to count again.
 		name := sessionName(matter.about.sid)
-		clients, err := m.session.driver.subscribers(ctx)
+		clients, err := m.session.node.subscribers(ctx)
 		if clients[matter.about.client] != name {
 			return nil, err
 		}
@@ -212,8 +216,8 @@ func (m *member) hung(ctx context.Context, matter doubt) (map[string]string, err
 
 // subscribers returns the names of all connections that are subscribed to anything,
 // by their ids.
-func (d *driver) subscribers(ctx context.Context) (map[string]string, error) {
-	list, err := d.client().Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
+func (n *node) subscribers(ctx context.Context) (map[string]string, error) {
+	list, err := n.client().Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
 	clients := make(map[string]string)
 	for line := range strings.Lines(list) {
 		var id, name string

@@ -28,7 +28,8 @@ import (
 // Where Sentinel says which server is the primary, the session may be on a former
 // one. There a heartbeat goes by a connection of its own, opened for it, to the
 // primary of that moment, where it has to reach the session; and a claim is no
-// proof. As each costs a connection, there are half as many.
+// proof. As each costs a connection, there are half as many. In a Cluster, only the
+// primary of a shard runs the script that a heartbeat is.
 type lease struct {
 	holds    int              // the locks that need it
 	last     uint64           // the number of the latest heartbeat
@@ -65,7 +66,7 @@ func (s *session) take(claimed time.Time) {
 	if s.lease.holds++; s.lease.holds == 1 {
 		s.until.Store(0)
 	}
-	if !s.driver.moving {
+	if !s.node.moving {
 		s.prove(claimed)
 	}
 }
@@ -103,7 +104,7 @@ func (s *session) ponged() {
 // renew has the lease run from the given time. mu is held.
 func (s *session) renew(from time.Time) {
 	l := &s.lease
-	until := int64(from.Add(s.driver.options.lease()).Sub(s.opened))
+	until := int64(from.Add(s.node.options.lease()).Sub(s.opened))
 	if l.holds == 0 || until <= s.until.Load() {
 		return
 	}
@@ -142,9 +143,9 @@ func (s *session) leased(ctx context.Context) error {
 // timeout of the client, or a PING on an idle session within the unavailable
 // timeout.
 func (s *session) watch() {
-	o := &s.driver.options
+	o := &s.node.options
 	every := o.UnavailableTimeout / 8
-	if s.driver.moving {
+	if s.node.moving {
 		every *= 2
 	}
 	every = max(min(every, o.HealthCheckInterval/4), time.Millisecond)
@@ -184,20 +185,55 @@ func (s *session) beat() {
 	}
 	s.lease.last++
 	number := s.lease.last
-	s.lease.beats[number%beats] = heartbeat{sent: time.Now(), reached: !s.driver.moving}
+	s.lease.beats[number%beats] = heartbeat{sent: time.Now(), reached: !s.node.moving && s.node.shard == nil}
 	s.mu.Unlock()
 	text := strconv.FormatUint(number, 10)
-	if !s.driver.moving {
+	switch {
+	case s.node.shard != nil:
+		s.beatInShard(number, text)
+		return
+	case !s.node.moving:
 		s.publish(sessionName(s.id), text, s.arrived)
 		return
 	}
-	s.driver.running.Go(func() {
-		receivers, err := s.driver.publishToPrimary(sessionName(s.id), text)
+	s.node.running.Go(func() {
+		receivers, err := s.node.publishToPrimary(sessionName(s.id), text)
 		s.arrived(receivers, err)
 		if err == nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.beaten(number, func(h *heartbeat) { h.reached = true })
+			s.reached(number)
+		}
+	})
+}
+
+// reached takes in that a heartbeat has reached the session by the primary.
+func (s *session) reached(number uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beaten(number, func(h *heartbeat) { h.reached = true })
+}
+
+// beatInShard sends a heartbeat in a Cluster. When another shard has failed, the
+// Cluster may refuse all scripts until a replica has taken its place
+// (cluster-require-full-coverage). That is no reason to lose locks here: the server
+// is asked whether it is on the side of the majority. One that is not does not hear
+// from the others, which count as failing then, but not as failed.
+func (s *session) beatInShard(number uint64, text string) {
+	s.run(nil, beatScript, []string{sessionName(s.id)}, []string{text}, func(_ string, err error) {
+		switch {
+		case err == nil:
+			s.reached(number)
+		case hasPrefix(err, "MOVED "):
+			s.end(errMoved)
+		case hasPrefix(err, "CLUSTERDOWN"):
+			s.publish(sessionName(s.id), text, s.arrived)
+			s.node.running.Go(func() {
+				ctx, cancel := context.WithTimeout(s.node.ctx, s.node.options.lease())
+				defer cancel()
+				info, err := s.node.client().ClusterInfo(ctx).Result()
+				if err == nil && field(info, "cluster_slots_pfail") == "0" && field(info, "cluster_slots_fail") != "0" {
+					s.reached(number)
+				}
+			})
 		}
 	})
 }
@@ -211,13 +247,13 @@ func (s *session) arrived(receivers int, err error) {
 }
 
 // publishToPrimary publishes a message on the server that is the primary now.
-func (d *driver) publishToPrimary(channel, text string) (receivers int, err error) {
-	ctx, cancel := context.WithTimeout(d.ctx, d.options.lease())
+func (n *node) publishToPrimary(channel, text string) (receivers int, err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, n.options.lease())
 	defer cancel()
-	c := redis.NewClient(d.ownOptions())
+	c := redis.NewClient(n.ownOptions())
 	defer c.Close()
-	n, err := c.Publish(ctx, channel, text).Result()
-	return int(n), err
+	reached, err := c.Publish(ctx, channel, text).Result()
+	return int(reached), err
 }
 
 // heard takes in a heartbeat that has come back. mu is held.
@@ -256,10 +292,10 @@ func (q *silence) look(s *session, now time.Time) {
 	if q.unanswered.IsZero() && s.wire.unanswered() > 0 {
 		q.unanswered = now
 	}
-	o := &s.driver.options
+	o := &s.node.options
 	switch {
 	case !q.pinged.IsZero() && now.Sub(q.pinged) >= o.UnavailableTimeout,
-		!q.unanswered.IsZero() && now.Sub(q.unanswered) >= limit(s.driver.user.ReadTimeout):
+		!q.unanswered.IsZero() && now.Sub(q.unanswered) >= limit(s.node.user.ReadTimeout):
 		s.end(fmt.Errorf("no answer for %v", now.Sub(q.since).Round(time.Millisecond)))
 	case q.pinged.IsZero() && q.unanswered.IsZero() && now.Sub(q.since) >= o.HealthCheckInterval:
 		q.pinged = now

@@ -17,6 +17,7 @@ import (
 type member struct {
 	session     *session
 	name        string
+	channel     string // of the lock; the other channels, and the keys, begin with it
 	holdChannel string
 	waitChannel string
 
@@ -66,16 +67,17 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 
 // member returns the session's part in a lock when nothing is under way on it.
 func (s *session) member(ctx context.Context, a *locker.Attempt) (*member, error) {
+	channel := s.node.channelOf(a.Name)
 	for {
 		s.mu.Lock()
 		if s.cause != nil {
 			s.mu.Unlock()
 			return nil, s.cause
 		}
-		m := s.members[a.Name]
+		m := s.members[channel]
 		if m == nil {
-			m = &member{session: s, name: a.Name, holdChannel: a.Name + ":h:" + s.id, waitChannel: a.Name + ":w:" + s.id}
-			s.members[a.Name] = m
+			m = &member{session: s, name: a.Name, channel: channel, holdChannel: channel + ":h:" + s.id, waitChannel: channel + ":w:" + s.id}
+			s.members[channel] = m
 		}
 		busy := m.busy
 		if busy == nil {
@@ -168,7 +170,7 @@ func (m *member) mustLook(a *locker.Attempt) (why string) {
 		return ""
 	case m.queued:
 		return lookToPoll
-	case !s.contendedSince(m.name, a.CheckInterval):
+	case !s.contendedSince(m.channel, a.CheckInterval):
 		return ""
 	case a.Wait:
 		return lookToJoin
@@ -186,7 +188,7 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 		m.queued, m.waits = true, true // it may be, once this is on its way
 		s.mu.Unlock()
 		confirmed := make(chan answer, 1)
-		before = append(before, subscribe(func(_ reply, err error) {
+		before = append(before, s.wire.subscribe(func(_ reply, err error) {
 			s.insist(err)
 			confirmed <- answer{err: err}
 		}, m.waitChannel))
@@ -203,14 +205,14 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 		m.beginPoll()
 		s.mu.Unlock()
 		answers := make(chan answer, 1)
-		s.run(before, lookScript, []string{m.name + "-holder", m.name + "-queue"},
-			[]string{m.name, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
+		s.run(before, lookScript, []string{m.channel + "-holder", m.channel + "-queue"},
+			[]string{m.channel, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
 		text, err := s.await(ctx, answers)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			// It may still queue up: what comes next has to wait for it.
 			end := m.begin()
-			s.driver.running.Go(func() {
+			s.node.running.Go(func() {
 				_, _ = s.await(context.Background(), answers)
 				end()
 			})
@@ -252,7 +254,7 @@ func parseHeld(text string) (place int, about whom, err error) {
 func (m *member) held(a *locker.Attempt, place int, latest time.Duration) error {
 	m.session.mu.Lock()
 	m.queued = place > 0
-	m.session.noteContended(m.name)
+	m.session.noteContended(m.channel)
 	m.session.mu.Unlock()
 	// The first two in the queue look every check interval; those behind them, the
 	// more seldom the more there are.
@@ -273,7 +275,7 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, er
 	case err != nil && ctx.Err() != nil:
 		// The front of the line has gone; what it began is finished without it.
 		end := m.begin()
-		m.session.driver.running.Go(func() { c.abandon(end) })
+		m.session.node.running.Go(func() { c.abandon(end) })
 		return locker.Grant{}, err
 	case err != nil:
 		m.session.mu.Lock()
@@ -301,7 +303,7 @@ func (m *member) stepBack(wait bool) {
 	m.session.mu.Unlock()
 	var before []command
 	if subscribeFirst {
-		before = append(before, subscribe(func(_ reply, err error) { m.session.insist(err) }, m.waitChannel))
+		before = append(before, m.session.wire.subscribe(func(_ reply, err error) { m.session.insist(err) }, m.waitChannel))
 	}
 	end := m.begin()
 	m.unsubscribe(before, wait, func(error) { end() })
@@ -313,7 +315,7 @@ func (m *member) stepBack(wait bool) {
 func (m *member) unsubscribe(before []command, keepPlace bool, done func(error)) {
 	s := m.session
 	s.mu.Lock()
-	channels := []string{m.name, m.holdChannel}
+	channels := []string{m.channel, m.holdChannel}
 	if keepPlace && m.queued {
 		m.waits = true
 	} else {
@@ -329,12 +331,12 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 		s.drop()
 	}
 	if m.told {
-		s.noteContended(m.name)
+		s.noteContended(m.channel)
 	}
 	tellNow := m.told && s.fast
 	s.mu.Unlock()
 
-	left := unsubscribe(func(_ reply, err error) {
+	left := s.wire.unsubscribe(func(_ reply, err error) {
 		s.mu.Lock()
 		m.claiming = false
 		// Who has queued up while the command was on its way is in the queue that the
@@ -362,7 +364,7 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 
 // tell runs the release script.
 func (m *member) tell(before []command, done func(string, error)) {
-	m.session.run(before, releaseScript, []string{m.name + "-holder", m.name + "-queue"}, []string{m.name, m.session.id}, done)
+	m.session.run(before, releaseScript, []string{m.channel + "-holder", m.channel + "-queue"}, []string{m.channel, m.session.id}, done)
 }
 
 // leave gives up the place in the queue.
@@ -378,13 +380,13 @@ func (s *session) leave(ctx context.Context, name string) {
 	s.mu.Unlock()
 	defer m.begin()()
 	if queued {
-		if _, err := s.ask(ctx, leaveScript, []string{name + "-holder", name + "-queue"}, []string{name, s.id}); err != nil {
-			s.driver.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
+		if _, err := s.ask(ctx, leaveScript, []string{m.channel + "-holder", m.channel + "-queue"}, []string{m.channel, s.id}); err != nil {
+			s.node.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
 		}
 	}
 	if waits {
 		left := make(chan answer, 1)
-		s.wire.send(unsubscribe(func(_ reply, err error) {
+		s.wire.send(s.wire.unsubscribe(func(_ reply, err error) {
 			s.insist(err)
 			left <- answer{err: err}
 		}, m.waitChannel))

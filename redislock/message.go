@@ -38,7 +38,7 @@ func pingText(channel string) string {
 
 // ping asks who is on the lock's channel. Answers come on the hold channel.
 func (c *claim) ping() {
-	c.session.publish(c.name, pingText(c.holdChannel), func(int, error) {})
+	c.session.publish(c.channel, pingText(c.holdChannel), func(int, error) {})
 }
 
 // message takes in what came on one of the session's channels. It runs on the
@@ -63,7 +63,7 @@ func (s *session) answer(p outgoing) {
 	s.publish(p.channel, p.payload, func(_ int, err error) {
 		switch {
 		case err != nil:
-			s.driver.log.Debug("ping not answered", "channel", p.channel, "error", err)
+			s.node.log.Debug("ping not answered", "channel", p.channel, "error", err)
 		case !p.foreign:
 			s.ponged()
 		}
@@ -85,11 +85,7 @@ func (s *session) hear(channel string, payload *reply) outgoing {
 		s.heard(payload.text)
 		return outgoing{}
 	}
-	name, kind := channel, ""
-	if prefix, ok := strings.CutSuffix(channel, s.id); ok && len(prefix) > 3 {
-		name, kind = prefix[:len(prefix)-3], prefix[len(prefix)-3:]
-	}
-	m := s.members[name]
+	m, kind := s.memberOf(channel)
 	if m == nil {
 		return outgoing{}
 	}
@@ -111,6 +107,15 @@ func (s *session) hear(channel string, payload *reply) outgoing {
 		m.answeredWith(payload.text, kind == ":h:")
 	}
 	return outgoing{}
+}
+
+// memberOf returns the part in a lock that a channel belongs to, or nil, and what
+// the channel is for: ":h:", ":w:", or "" for that of the lock. mu is held.
+func (s *session) memberOf(channel string) (m *member, kind string) {
+	if prefix, ok := strings.CutSuffix(channel, s.id); ok && len(prefix) > 3 {
+		channel, kind = prefix[:len(prefix)-3], prefix[len(prefix)-3:]
+	}
+	return s.members[channel], kind
 }
 
 // pingedWith answers a message on the lock's channel, if it is a ping and the
@@ -146,7 +151,7 @@ func (m *member) pingedWith(text string) outgoing {
 // that belong to this lock, whatever the sender asks for. Those of portalocker
 // are the lock's name and "-", and a random fraction or 32 hex digits.
 func (m *member) mayAnswer(channel string) (foreign, ok bool) {
-	rest, ok := strings.CutPrefix(channel, m.name)
+	rest, ok := strings.CutPrefix(channel, m.channel)
 	if !ok || len(rest) < 2 {
 		return false, false
 	}

@@ -30,6 +30,17 @@
 // holder, as Redis replicates later than it answers, and where somebody is cut off
 // together with the former primary and a Sentinel that does not know better.
 //
+// # Cluster
+//
+// With a *redis.ClusterClient, a lock is in the shard that its name's slot belongs
+// to, and its channels are those of the shard; a name "n" without a hash tag of its
+// own has the channel "{n}". There is one session a shard, so that what befalls one
+// shard leaves the locks of the others alone. Over a failover of a shard its locks
+// are lost as with Sentinel, and so is a lock whose slot moves to another shard. A
+// session has a channel in a slot of its shard, too: when that one moves, all locks
+// of the session are lost. portalocker does not take part: it knows no shard
+// channels.
+//
 // # Holders that hang
 //
 // A waiter asks the holder every check interval whether it is there. One that does
@@ -105,10 +116,12 @@ const (
 // connect. It uses the client's options, for connections of its own, and never
 // closes the client. o may be nil; opts are the defaults of Acquire.
 //
-// A client that is nil or of a type other than *redis.Client is refused with an
-// error that matches locker.ErrInvalid, as are negative durations. (The nodes of
-// a *redis.Ring know nothing of each other's locks.) A client of
-// redis.NewFailoverClient has to stay open as long as the Locker is used.
+// A client that is nil, or of a type other than *redis.Client and
+// *redis.ClusterClient, is refused with an error that matches locker.ErrInvalid, as
+// are negative durations. (The nodes of a *redis.Ring know nothing of each other's
+// locks.) A client of redis.NewFailoverClient, and a *redis.ClusterClient, have to
+// stay open as long as the Locker is used. Close may take as long as the client's
+// DialTimeout if a connection is just being made.
 func New(client redis.UniversalClient, o *Options, opts ...locker.Option) (*Locker, error) {
 	var settings Options
 	if o != nil {
@@ -117,17 +130,30 @@ func New(client redis.UniversalClient, o *Options, opts ...locker.Option) (*Lock
 	if err := settings.complete(); err != nil {
 		return nil, err
 	}
-	single, ok := client.(*redis.Client)
-	if client == nil || ok && single == nil {
-		return nil, fmt.Errorf("redislock: %w client: it is nil", locker.ErrInvalid)
+	d, err := driverFor(client, settings)
+	if err != nil {
+		return nil, err
 	}
-	if !ok {
-		return nil, fmt.Errorf("redislock: %w client: a %T is not supported, only a *redis.Client is", locker.ErrInvalid, client)
-	}
-	d := newDriver(single.Options(), settings)
 	l := &Locker{locker.NewBase(d, opts...)}
 	d.log = l.Logger()
 	return l, nil
+}
+
+func driverFor(client redis.UniversalClient, o Options) (*driver, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		if c != nil {
+			return newSingle(c.Options(), o), nil
+		}
+	case *redis.ClusterClient:
+		if c != nil {
+			return newCluster(c, o), nil
+		}
+	case nil:
+	default:
+		return nil, fmt.Errorf("redislock: %w client: a %T is not supported, only a *redis.Client or a *redis.ClusterClient is", locker.ErrInvalid, client)
+	}
+	return nil, fmt.Errorf("redislock: %w client: it is nil", locker.ErrInvalid)
 }
 
 // complete puts defaults in the place of zeros.

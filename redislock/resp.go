@@ -41,11 +41,17 @@ func (r *reply) isPush(resp3 bool) bool {
 	if resp3 || r.kind != '*' || len(r.list) == 0 {
 		return false
 	}
-	switch r.list[0].text {
+	switch kind := r.list[0].text; kind {
 	case "message", "subscribe", "unsubscribe":
 		return true
+	default:
+		return isShardKind(kind)
 	}
-	return false
+}
+
+// isShardKind reports whether a push is about a channel of a shard.
+func isShardKind(kind string) bool {
+	return kind == "smessage" || kind == "ssubscribe" || kind == "sunsubscribe"
 }
 
 func (r *reply) err() error {

@@ -6,8 +6,13 @@ import (
 	"encoding/hex"
 )
 
-// A script is Lua that Redis runs as one atomic step.
+// A script is Lua that Redis runs as one atomic step: in a Cluster, with the
+// channels of shards.
 type script struct {
+	plain, sharded code
+}
+
+type code struct {
 	text string
 	sha  string // its name for EVALSHA
 }
@@ -30,16 +35,32 @@ var leaveLua string
 //go:embed lua/forget.lua
 var forgetLua string
 
+//go:embed lua/beat.lua
+var beatLua string
+
 var (
 	claimScript   = newScript(claimLua)
 	lookScript    = newScript(lookLua)
 	releaseScript = newScript(releaseLua)
 	leaveScript   = newScript(leaveLua)
 	forgetScript  = newScript(forgetLua)
+	beatScript    = newScript(beatLua)
 )
 
 func newScript(text string) *script {
 	text = commonLua + text
+	return &script{newCode("local sharded = false\n" + text), newCode("local sharded = true\n" + text)}
+}
+
+func newCode(text string) code {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // as above
-	return &script{text: text, sha: hex.EncodeToString(sum[:])}
+	return code{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+// on returns what is to run on a node.
+func (s *script) on(n *node) code {
+	if n.shard != nil {
+		return s.sharded
+	}
+	return s.plain
 }

@@ -36,7 +36,7 @@ func subscribeTo(t *testing.T, c *redis.Client, channels ...string) *redis.PubSu
 // claimAs runs the claim script for a session on the server run2.
 func claimAs(t *testing.T, c *redis.Client, sid string) string {
 	t.Helper()
-	text, err := c.Eval(t.Context(), claimScript.text, []string{"n-fence", "n-holder", "n-queue"},
+	text, err := c.Eval(t.Context(), claimScript.plain.text, []string{"n-fence", "n-holder", "n-queue"},
 		"n", sid, "0", "0", "run2", "1 1 host", expiry, "10000", "750000", "").Text()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestLeavePassesTheWakeUpOn(t *testing.T) {
 	if got := claimAs(t, c, sessionC); got != "held 0" {
 		t.Fatalf("a claim of one who does not wait, where others do: %q", got)
 	}
-	if err := c.Eval(t.Context(), leaveScript.text, []string{"n-holder", "n-queue"}, "n", sessionA).Err(); err != nil {
+	if err := c.Eval(t.Context(), leaveScript.plain.text, []string{"n-holder", "n-queue"}, "n", sessionA).Err(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -120,7 +120,7 @@ func TestMembersAreForgotten(t *testing.T) {
 			return l
 		}
 		holder := open()
-		d := newDriver(s.Client(func(o *redis.Options) { o.Protocol = protocol }).Options(), Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second})
+		d := newSingle(s.Client(func(o *redis.Options) { o.Protocol = protocol }).Options(), Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second})
 		other := locker.NewBase(d)
 		d.log = other.Logger()
 		defer other.Close()
@@ -150,9 +150,9 @@ func TestMembersAreForgotten(t *testing.T) {
 			}
 		}
 		for start := time.Now(); ; time.Sleep(time.Millisecond) {
-			d.session.mu.Lock()
-			n := len(d.session.members)
-			d.session.mu.Unlock()
+			d.only.session.mu.Lock()
+			n := len(d.only.session.members)
+			d.only.session.mu.Unlock()
 			if n == 0 {
 				break
 			}

@@ -21,7 +21,7 @@ import (
 // never survives a reconnect.
 type session struct {
 	id     string // 32 hex digits, new for each session
-	driver *driver
+	node   *node
 	wire   *wire
 	dialed *dialed
 	fast   bool // scripts run on the session's own connection; else through the client
@@ -43,31 +43,46 @@ type session struct {
 var errSessionEnded = errors.New("the connection to Redis ended")
 
 // openSession connects, and finds out how scripts can be run.
-func openSession(ctx context.Context, d *driver) (*session, error) {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	id := hex.EncodeToString(random[:])
-	conn, err := dial(ctx, d.user, sessionName(id))
+func openSession(ctx context.Context, n *node) (*session, error) {
+	id, err := n.newSessionID()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial(ctx, n.user, sessionName(id))
 	if err != nil {
 		return nil, err
 	}
 	s := &session{
 		id:           id,
-		driver:       d,
+		node:         n,
 		dialed:       conn,
-		about:        conn.clientID + " " + d.whoami,
+		about:        conn.clientID + " " + n.whoami,
 		publications: make(chan publication, maxPongs),
 		opened:       time.Now(),
 		members:      make(map[string]*member),
 		crowded:      make(map[string]time.Time),
 		done:         make(chan struct{}),
 	}
-	s.wire = &wire{conn: conn.conn, writeTimeout: limit(d.user.WriteTimeout), fail: s.end, goes: &d.running}
+	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
 	if err := s.greet(ctx); err != nil {
 		s.end(err)
 		return nil, err
 	}
 	return s, nil
+}
+
+// newSessionID returns an id for a session. In a Cluster, the slot of its channel is
+// one of the node's.
+func (n *node) newSessionID() (string, error) {
+	for range slots {
+		var random [16]byte
+		_, _ = rand.Read(random[:]) // never fails
+		id := hex.EncodeToString(random[:])
+		if n.shard == nil || n.shard.has(n, slotOf(sessionName(id))) {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("%s has no slots any more", n.user.Addr)
 }
 
 // sessionName is the name of a session's connection, and of the channel that is
@@ -78,13 +93,14 @@ func sessionName(id string) string { return "locker:session:" + id }
 // connection: RESP3 allows it. There is a heartbeat, too, as without the permission
 // for it no lock could be held.
 func (s *session) greet(ctx context.Context) error {
-	if err := s.wire.conn.SetReadDeadline(time.Now().Add(limit(s.driver.user.ReadTimeout))); err != nil {
+	if err := s.wire.conn.SetReadDeadline(time.Now().Add(limit(s.node.user.ReadTimeout))); err != nil {
 		return err
 	}
 	r := bufio.NewReader(s.wire.conn)
-	b := appendCommand(nil, "SUBSCRIBE", sessionName(s.id))
+	name := sessionName(s.id)
+	b := appendCommand(nil, s.wire.subscribe(nil, name).words...)
 	b = appendCommand(b, "EVAL", "return 'ok'", "0")
-	b = appendCommand(b, "PUBLISH", sessionName(s.id), "")
+	b = appendCommand(b, s.wire.publish(name, "", nil).words...)
 	if _, err := s.wire.conn.Write(b); err != nil {
 		return err
 	}
@@ -114,18 +130,18 @@ func (s *session) greet(ctx context.Context) error {
 	}
 	s.fast = s.wire.resp3 && !refused
 	if !s.fast {
-		if err := s.driver.client().Publish(ctx, sessionName(s.id), "").Err(); err != nil {
+		if _, err := s.node.publish(ctx, name, ""); err != nil {
 			return err
 		}
 	}
 	if err := s.wire.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	s.driver.running.Go(func() { s.end(s.wire.read(r, s.message)) })
+	s.node.running.Go(func() { s.end(s.wire.read(r, s.message)) })
 	if !s.fast {
-		s.driver.running.Go(s.publishByClient)
+		s.node.running.Go(s.publishByClient)
 	}
-	s.driver.running.Go(s.watch)
+	s.node.running.Go(s.watch)
 	return nil
 }
 
@@ -159,7 +175,35 @@ func (s *session) end(cause error) {
 		m.attempt.Wake()
 	}
 	if len(lost)+len(waiting) > 0 && !errors.Is(cause, errClosing) {
-		s.driver.log.Warn("redis session ended", "session", s.id, "held", len(lost), "waited", len(waiting), "error", cause)
+		s.node.log.Warn("redis session ended", "session", s.id, "held", len(lost), "waited", len(waiting), "error", cause)
+	}
+}
+
+var errSlotMoved = errors.New("the slot of the lock has moved to another shard")
+
+// gone takes in that the server has dropped a channel, as its slot has moved to
+// another shard: the lock is lost, or the place in its queue.
+func (s *session) gone(channel string) {
+	if channel == sessionName(s.id) {
+		s.end(errSlotMoved)
+		return
+	}
+	s.mu.Lock()
+	var lost func(error)
+	if m, kind := s.memberOf(channel); m != nil && kind == ":w:" {
+		m.waits, m.queued = false, false
+		m.attempt.Wake()
+	} else if m != nil && m.hold != nil {
+		lost = m.hold.lose(errSlotMoved)
+		m.hold = nil
+		s.drop()
+		if m.busy == nil {
+			m.forget()
+		}
+	}
+	s.mu.Unlock()
+	if lost != nil {
+		lost(errSlotMoved)
 	}
 }
 
@@ -187,7 +231,7 @@ func (s *session) contendedSince(name string, d time.Duration) bool {
 // stay on a channel, or be missing, without knowing; its end puts that right.
 func (s *session) insist(err error) {
 	var refused serverError
-	if errors.As(err, &refused) && s.ended() == nil {
+	if errors.As(err, &refused) && s.ended() == nil && !isRedirect(err) { // then the channel is gone anyway
 		s.end(fmt.Errorf("the server refuses to change a subscription: %w", err))
 	}
 }
@@ -205,15 +249,16 @@ func (s *session) ended() error {
 func (s *session) run(before []command, sc *script, keys, args []string, done func(string, error)) {
 	if !s.fast {
 		s.wire.send(before...)
-		s.driver.running.Go(func() { done(s.driver.eval(sc, keys, args)) })
+		s.node.running.Go(func() { done(s.node.eval(sc, keys, args)) })
 		return
 	}
 	words := func(command, script string) []string {
 		return append(append([]string{command, script, countOf(keys)}, keys...), args...)
 	}
-	s.wire.send(append(before, command{words: words("EVALSHA", sc.sha), done: func(r reply, err error) {
+	code := sc.on(s.node)
+	s.wire.send(append(before, command{words: words("EVALSHA", code.sha), done: func(r reply, err error) {
 		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			s.wire.send(command{words: words("EVAL", sc.text), done: func(r reply, err error) { done(r.text, err) }})
+			s.wire.send(command{words: words("EVAL", code.text), done: func(r reply, err error) { done(r.text, err) }})
 			return
 		}
 		done(r.text, err)
@@ -273,10 +318,10 @@ var errBacklog = errors.New("too many messages are waiting to be published")
 // called when the server has it, or with why it has not; it must not block.
 func (s *session) publish(channel, payload string, done func(receivers int, err error)) {
 	if s.fast {
-		s.wire.send(command{words: []string{"PUBLISH", channel, payload}, done: func(r reply, err error) {
+		s.wire.send(s.wire.publish(channel, payload, func(r reply, err error) {
 			receivers, _ := strconv.Atoi(r.text)
 			done(receivers, err)
-		}})
+		}))
 		return
 	}
 	select {
@@ -291,27 +336,38 @@ func (s *session) publishByClient() {
 	for {
 		select {
 		case p := <-s.publications:
-			ctx, cancel := context.WithTimeout(s.driver.ctx, s.driver.options.UnavailableTimeout)
-			receivers, err := s.driver.client().Publish(ctx, p.channel, p.payload).Result()
+			ctx, cancel := context.WithTimeout(s.node.ctx, s.node.options.UnavailableTimeout)
+			receivers, err := s.node.publish(ctx, p.channel, p.payload)
 			cancel()
-			p.done(int(receivers), err)
+			p.done(receivers, err)
 		case <-s.done:
 			return
 		}
 	}
 }
 
+// publish publishes a message through the client.
+func (n *node) publish(ctx context.Context, channel, payload string) (receivers int, err error) {
+	publish := n.client().Publish
+	if n.shard != nil {
+		publish = n.client().SPublish
+	}
+	reached, err := publish(ctx, channel, payload).Result()
+	return int(reached), err
+}
+
 // eval runs a script through the client.
-func (d *driver) eval(sc *script, keys, args []string) (string, error) {
+func (n *node) eval(sc *script, keys, args []string) (string, error) {
 	values := make([]any, len(args))
 	for i, a := range args {
 		values[i] = a
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, 2*limit(d.user.ReadTimeout))
+	ctx, cancel := context.WithTimeout(n.ctx, 2*limit(n.user.ReadTimeout))
 	defer cancel()
-	text, err := d.client().EvalSha(ctx, sc.sha, keys, values...).Text()
+	code := sc.on(n)
+	text, err := n.client().EvalSha(ctx, code.sha, keys, values...).Text()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		text, err = d.client().Eval(ctx, sc.text, keys, values...).Text()
+		text, err = n.client().Eval(ctx, code.text, keys, values...).Text()
 	}
 	return text, err
 }

@@ -23,6 +23,8 @@ type wire struct {
 	fail         func(error)     // called when the connection has failed: it calls end, in the end
 	goes         *sync.WaitGroup // of the goroutines that go on with a slow write
 	resp3        bool            // set before the reader starts
+	sharded      bool            // the channels are those of a shard of a Cluster
+	gone         func(string)    // called when the server says unasked that a channel is no longer subscribed
 	heard        atomic.Uint64   // how many values came in
 
 	mu      sync.Mutex
@@ -44,16 +46,30 @@ type command struct {
 
 type call struct {
 	channels string
-	left     int // confirmations that have not come
+	names    []string // of the channels
+	left     int      // confirmations that have not come
 	done     func(reply, error)
 }
 
-func subscribe(done func(reply, error), channels ...string) command {
-	return command{append([]string{"SUBSCRIBE"}, channels...), "subscribe", done}
+// subscribe returns the command that subscribes to channels, which in a Cluster are
+// those of a shard.
+func (w *wire) subscribe(done func(reply, error), channels ...string) command {
+	return command{append([]string{w.shardWord("SUBSCRIBE")}, channels...), "subscribe", done}
 }
 
-func unsubscribe(done func(reply, error), channels ...string) command {
-	return command{append([]string{"UNSUBSCRIBE"}, channels...), "unsubscribe", done}
+func (w *wire) unsubscribe(done func(reply, error), channels ...string) command {
+	return command{append([]string{w.shardWord("UNSUBSCRIBE")}, channels...), "unsubscribe", done}
+}
+
+func (w *wire) publish(channel, payload string, done func(reply, error)) command {
+	return command{words: []string{w.shardWord("PUBLISH"), channel, payload}, done: done}
+}
+
+func (w *wire) shardWord(word string) string {
+	if w.sharded {
+		return "S" + word
+	}
+	return word
 }
 
 // send sends the commands in one write, in their order, or together with others.
@@ -70,7 +86,7 @@ func (w *wire) send(commands ...command) {
 		w.out = appendCommand(w.out, c.words...)
 		entry := &call{channels: c.channels, done: c.done}
 		if c.channels != "" {
-			entry.left = len(c.words) - 1
+			entry.names, entry.left = c.words[1:], len(c.words)-1
 		}
 		w.waiting = append(w.waiting, entry)
 	}
@@ -173,7 +189,11 @@ func pushKind(v *reply) string {
 	if len(v.list) != 3 {
 		return ""
 	}
-	switch kind := v.list[0].text; kind {
+	kind := v.list[0].text
+	if isShardKind(kind) {
+		kind = kind[1:]
+	}
+	switch kind {
 	case "message", "subscribe", "unsubscribe":
 		return kind
 	}
@@ -203,10 +223,15 @@ func (w *wire) confirm(kind string, v *reply) error {
 	if kind == "" {
 		return nil // a push that has nothing to do with locks
 	}
+	channel := v.list[1].text
 	w.mu.Lock()
-	if len(w.waiting) == 0 || w.waiting[0].channels != kind {
+	if len(w.waiting) == 0 || w.waiting[0].channels != kind || !slices.Contains(w.waiting[0].names, channel) {
 		w.mu.Unlock()
-		return fmt.Errorf("%w: the server confirms %s %q unasked", errProtocol, kind, v.list[1].text)
+		if w.sharded && kind == "unsubscribe" { // its slot is another shard's now
+			w.gone(channel)
+			return nil
+		}
+		return fmt.Errorf("%w: the server confirms %s %q unasked", errProtocol, kind, channel)
 	}
 	c := w.waiting[0]
 	if c.left--; c.left > 0 {

@@ -39,7 +39,8 @@ type Server struct {
 
 	t      testing.TB
 	args   []string
-	alive  io.Closer // ends the server when it is closed, also by the end of the test's process
+	home   string
+	stop   io.Closer // ends the server when it is closed, also by the end of the test's process
 	output *bytes.Buffer
 	exited chan struct{} // closed when cmd has ended
 }
@@ -85,7 +86,15 @@ func freeAddr(t testing.TB) string {
 func (s *Server) launch() bool {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
-	return s.run(append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", s.t.TempDir()}, s.args...)...)
+	return s.run(append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", s.dir()}, s.args...)...)
+}
+
+// dir returns the directory of the server, which it keeps over restarts.
+func (s *Server) dir() string {
+	if s.home == "" {
+		s.home = s.t.TempDir()
+	}
+	return s.home
 }
 
 // run runs redis-server with args, and reports whether it answers.
@@ -94,14 +103,14 @@ func (s *Server) run(args ...string) bool {
 	cmd := exec.Command("sh", append([]string{"-c", supervise, "sh"}, args...)...)
 	s.output = &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = s.output, s.output
-	alive, err := cmd.StdinPipe()
+	stop, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.alive = alive
+	s.stop = stop
 	exited := make(chan struct{})
 	s.exited = exited
 	go func() {
@@ -132,8 +141,18 @@ func (s *Server) run(args ...string) bool {
 
 // Kill kills the server, as a crash would, and returns when it has ended.
 func (s *Server) Kill() {
-	s.alive.Close()
+	s.stop.Close()
 	<-s.exited
+}
+
+// alive reports whether the server runs.
+func (s *Server) alive() bool {
+	select {
+	case <-s.exited:
+		return false
+	default:
+		return true
+	}
 }
 
 // Restart starts the server again, after Kill, at the same address.
@@ -161,10 +180,12 @@ func Client(t testing.TB, addr string, change func(*redis.Options)) *redis.Clien
 	return c
 }
 
+func (s *Server) client() *redis.Client { return redis.NewClient(&redis.Options{Addr: s.Addr}) }
+
 // Do runs a command on the server and returns what it says.
 func (s *Server) Do(args ...any) any {
 	s.t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: s.Addr})
+	c := s.client()
 	defer c.Close()
 	v, err := c.Do(context.Background(), args...).Result()
 	if err != nil && !strings.Contains(err.Error(), "nil") {

@@ -61,7 +61,7 @@ end
 
 if last and last ~= sid and theirs > 0 then
   local answer = queue_up()
-  if waits then call('PUBLISH', hold_channel(n, last), 'wait') end
+  if waits then publish(hold_channel(n, last), 'wait') end
   return answer
 end
 
@@ -71,7 +71,7 @@ if known ~= '' and subscribers(hold_channel(n, known)) > 0 then
   -- A holder whose hint was lost.
   call('SET', holder, format_holder(known, 0, run, 0, 0, '- - -'), 'EX', ttl)
   local answer = queue_up()
-  if waits then call('PUBLISH', hold_channel(n, known), 'wait') end
+  if waits then publish(hold_channel(n, known), 'wait') end
   return answer
 end
 

@@ -24,9 +24,14 @@ local function hold_channel(n, sid) return n .. ':h:' .. sid end
 local function wait_channel(n, sid) return n .. ':w:' .. sid end
 local function session_channel(sid) return 'locker:session:' .. sid end
 
+-- In a Cluster (sharded, which is set before this), all channels are the shard's.
+local function publish(channel, message)
+  return call(sharded and 'SPUBLISH' or 'PUBLISH', channel, message)
+end
+
 -- The numbers of subscribers of up to four channels.
 local function subscribers(...)
-  local r = call('PUBSUB', 'NUMSUB', ...)
+  local r = call('PUBSUB', sharded and 'SHARDNUMSUB' or 'NUMSUB', ...)
   return r[2], r[4], r[6], r[8]
 end
 
@@ -55,8 +60,8 @@ local function is_waiting(n, sid)
 end
 
 local function wake(n, sid)
-  if call('PUBLISH', wait_channel(n, sid), 'wake') == 0 then
-    call('PUBLISH', hold_channel(n, sid), 'wake')
+  if publish(wait_channel(n, sid), 'wake') == 0 then
+    publish(hold_channel(n, sid), 'wake')
   end
 end
 
@@ -73,7 +78,7 @@ end
 -- alone (from 1): they look every check interval, those behind them more seldom.
 local function move_up(n, queue, from)
   for _, sid in ipairs(on_queue('LRANGE', queue, from, 1)) do
-    call('PUBLISH', wait_channel(n, sid), 'near')
+    publish(wait_channel(n, sid), 'near')
   end
 end
 
@@ -98,7 +103,7 @@ local function pass_on(n, queue, holder, sid)
   if not ahead then return end
   local last = parse_holder(call('MGET', holder)[1])
   if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
-    call('PUBLISH', hold_channel(n, last), 'wait')
+    publish(hold_channel(n, last), 'wait')
   else
     wake(n, ahead)
   end

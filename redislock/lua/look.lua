@@ -32,7 +32,7 @@ if not place then
     local pattern = string.gsub(n, '[%*%?%[%]\\%^%-]', '\\%0') .. ':w:*'
     local queued = {}
     for _, other in ipairs(on_queue('LRANGE', queue, 0, -1)) do queued[other] = true end
-    for _, channel in ipairs(call('PUBSUB', 'CHANNELS', pattern)) do
+    for _, channel in ipairs(call('PUBSUB', sharded and 'SHARDCHANNELS' or 'CHANNELS', pattern)) do
       local other = string.sub(channel, #n + 4)
       if #other == 32 and not queued[other] and subscribers(session_channel(other)) > 0 then
         append(queue, other, ttl)
@@ -43,7 +43,7 @@ if not place then
   end
   place = place_of(queue, sid) or append(queue, sid, ttl)
   local last = parse_holder(call('MGET', holder)[1])
-  if last then call('PUBLISH', hold_channel(n, last), 'wait') end
+  if last then publish(hold_channel(n, last), 'wait') end
 end
 
 if is_free then
@@ -52,7 +52,7 @@ if is_free then
   return 'held 1 idle ' .. ahead
 end
 local answer = 'held ' .. place
-if why ~= 'poll' or place > 2 or call('PUBLISH', n, ping) == 0 then return answer end
+if why ~= 'poll' or place > 2 or publish(n, ping) == 0 then return answer end
 local last, _, _, token, client = parse_holder(call('MGET', holder)[1])
 if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
   return answer .. ' pinged ' .. last .. ' ' .. token .. ' ' .. client

@@ -1,0 +1,210 @@
+package redislock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/golocker/locker"
+)
+
+// A cluster is the shards of a Redis Cluster. A lock is in the shard that its name's
+// slot belongs to; there is one session a shard, to its primary, and its channels
+// are those of the shard (SSUBSCRIBE). When a slot moves to another shard, the
+// server drops the channels in it, and its locks are lost.
+type cluster struct {
+	*driver
+	client *redis.ClusterClient
+
+	mu     sync.Mutex
+	nodes  map[string]*node // guarded by mu: by address
+	slots  []slotRange      // guarded by mu: as last heard
+	fresh  bool             // guarded by mu: nothing since says that slots is out of date
+	asking chan struct{}    // guarded by mu: closed when those who ask for the slots have them, or askErr
+	askErr error            // guarded by mu
+}
+
+// A slotRange is slots that belong to one primary.
+type slotRange struct {
+	first, last int
+	addr        string
+}
+
+func newCluster(client *redis.ClusterClient, o Options) *driver {
+	d := newDriver(o)
+	d.cluster = &cluster{driver: d, client: client, nodes: make(map[string]*node)}
+	return d
+}
+
+// redirectPause is how long an attempt waits that comes while a slot is on its way
+// from one shard to another. It does so for no longer than the unavailable timeout.
+const redirectPause = 20 * time.Millisecond
+
+// try makes one attempt.
+func (c *cluster) try(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
+	slot := slotOf(clusterChannel(a.Name))
+	n, err := c.nodeOf(ctx, slot)
+	for began := time.Now(); err == nil; {
+		var g locker.Grant
+		g, err = n.try(ctx, a)
+		if err == nil || ctx.Err() != nil || errors.Is(err, locker.ErrAlreadyLocked) || errors.Is(err, locker.ErrInvalid) {
+			return g, err
+		}
+		c.outdated()
+		other, e := c.nodeOf(ctx, slot)
+		switch {
+		case e != nil || time.Since(began) > c.options.UnavailableTimeout:
+			return g, err
+		case other != n:
+			n, err = other, nil
+		case isRedirect(err):
+			select {
+			case <-time.After(redirectPause):
+				err = nil
+			case <-ctx.Done():
+			}
+		}
+	}
+	return locker.Grant{}, err
+}
+
+// isRedirect reports whether a server says that it does not have the slot, or that
+// it is about to give it away.
+func isRedirect(err error) bool {
+	return hasPrefix(err, "MOVED ") || hasPrefix(err, "ASK ") || hasPrefix(err, "TRYAGAIN") || hasPrefix(err, "CLUSTERDOWN")
+}
+
+func hasPrefix(err error, prefix string) bool {
+	var reply serverError
+	if errors.As(err, &reply) {
+		return strings.HasPrefix(string(reply), prefix)
+	}
+	return redis.HasErrorPrefix(err, prefix)
+}
+
+// used returns the nodes that have been used.
+func (c *cluster) used() []*node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var used []*node
+	for _, n := range c.nodes {
+		used = append(used, n)
+	}
+	return used
+}
+
+// outdated has the slots be asked for again.
+func (c *cluster) outdated() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fresh = false
+}
+
+// nodeOf returns the primary of the shard that has a slot.
+func (c *cluster) nodeOf(ctx context.Context, slot int) (*node, error) {
+	c.mu.Lock()
+	if !c.fresh {
+		if c.asking == nil {
+			c.asking = make(chan struct{})
+			c.running.Go(c.ask)
+		}
+		asking := c.asking
+		c.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		c.mu.Lock()
+	}
+	defer c.mu.Unlock()
+	if c.askErr != nil {
+		return nil, c.askErr
+	}
+	for _, r := range c.slots {
+		if r.first <= slot && slot <= r.last {
+			return c.nodes[r.addr], nil
+		}
+	}
+	c.fresh = false // nobody has it just now, as when its primary has failed
+	return nil, fmt.Errorf("no shard of the cluster has slot %d", slot)
+}
+
+// ask asks for the slots, for all who need them.
+func (c *cluster) ask() {
+	slots, template, err := c.load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.slots, c.fresh = slots, true
+		for _, r := range slots {
+			if c.nodes[r.addr] == nil {
+				c.nodes[r.addr] = c.newNode(template, r.addr)
+			}
+		}
+	}
+	c.askErr = err
+	close(c.asking)
+	c.asking = nil
+}
+
+// newNode returns a node of the cluster. A connection of a client that reads from
+// replicas (ReadOnly) must not do so: what a replica answers is proof of nothing.
+func (c *cluster) newNode(template *redis.Options, addr string) *node {
+	o := *template
+	o.Addr = addr
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if template.OnConnect != nil {
+			if err := template.OnConnect(ctx, conn); err != nil {
+				return err
+			}
+		}
+		return conn.Do(ctx, "READWRITE").Err()
+	}
+	n := newNode(c.driver, &o)
+	n.shard = c
+	return n
+}
+
+// load returns the slots, and the options of any node's client.
+func (c *cluster) load() ([]slotRange, *redis.Options, error) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	node, err := c.client.MasterForKey(ctx, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	var shards []redis.ClusterSlot
+	if custom := c.client.Options().ClusterSlots; custom != nil {
+		shards, err = custom(ctx)
+	} else {
+		shards, err = c.client.ClusterSlots(ctx).Result()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var slots []slotRange
+	for _, s := range shards {
+		if len(s.Nodes) > 0 {
+			slots = append(slots, slotRange{s.Start, s.End, s.Nodes[0].Addr})
+		}
+	}
+	return slots, node.Options(), nil
+}
+
+// has reports whether a node has a slot, as far as is known.
+func (c *cluster) has(n *node, slot int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.slots {
+		if r.first <= slot && slot <= r.last {
+			return r.addr == n.user.Addr
+		}
+	}
+	return false
+}

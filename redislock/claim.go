@@ -194,6 +194,10 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 	if err == nil {
 		err = s.leased(ctx)
 	}
+	if err == nil && s.expired() {
+		s.end(errLeaseOver)
+		err = s.ended()
+	}
 	switch {
 	case err == nil:
 		return locker.Grant{Token: token, Hold: h}, nil

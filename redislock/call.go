@@ -1,0 +1,143 @@
+package redislock
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// What a session has the server do: scripts and messages, on its own connection or
+// through the client of its node.
+
+// run has a script run once, and calls done with its answer. before is sent
+// first. On the fast path the script runs after what was sent before, else at
+// any time from now on.
+func (s *session) run(before []command, sc *script, keys, args []string, done func(string, error)) {
+	if !s.fast {
+		s.wire.send(before...)
+		s.node.running.Go(func() { done(s.node.eval(sc, keys, args)) })
+		return
+	}
+	words := func(command, script string) []string {
+		return append(append([]string{command, script, countOf(keys)}, keys...), args...)
+	}
+	code := sc.on(s.node)
+	s.wire.send(append(before, command{words: words("EVALSHA", code.sha), done: func(r reply, err error) {
+		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			s.wire.send(command{words: words("EVAL", code.text), done: func(r reply, err error) { done(r.text, err) }})
+			return
+		}
+		done(r.text, err)
+	}})...)
+}
+
+// ask runs a script and waits for its answer, or the end of ctx or the session.
+func (s *session) ask(ctx context.Context, sc *script, keys, args []string) (string, error) {
+	answer := make(chan answer, 1)
+	s.run(nil, sc, keys, args, answerTo(answer))
+	return s.await(ctx, answer)
+}
+
+type answer struct {
+	text string
+	err  error
+}
+
+func answerTo(c chan answer) func(string, error) {
+	return func(text string, err error) { c <- answer{text, err} }
+}
+
+func (s *session) await(ctx context.Context, c chan answer) (string, error) {
+	select {
+	case a := <-c:
+		return a.text, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-s.done:
+		return "", s.ended()
+	}
+}
+
+// sleep waits until d has passed, or ctx or the session has ended.
+func (s *session) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return s.ended()
+	case <-s.done:
+		return s.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A publication is a message that goes by the client.
+type publication struct {
+	channel, payload string
+	done             func(receivers int, err error)
+}
+
+var errBacklog = errors.New("too many messages are waiting to be published")
+
+// publish publishes a message after those before it, and does not block. done is
+// called when the server has it, or with why it has not; it must not block.
+func (s *session) publish(channel, payload string, done func(receivers int, err error)) {
+	if s.fast {
+		s.wire.send(s.wire.publish(channel, payload, func(r reply, err error) {
+			receivers, _ := strconv.Atoi(r.text)
+			done(receivers, err)
+		}))
+		return
+	}
+	select {
+	case s.publications <- publication{channel, payload, done}:
+	default:
+		done(0, errBacklog)
+	}
+}
+
+// publishByClient publishes what goes by the client.
+func (s *session) publishByClient() {
+	for {
+		select {
+		case p := <-s.publications:
+			ctx, cancel := context.WithTimeout(s.node.ctx, s.node.options.UnavailableTimeout)
+			receivers, err := s.node.publish(ctx, p.channel, p.payload)
+			cancel()
+			p.done(receivers, err)
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// publish publishes a message through the client.
+func (n *node) publish(ctx context.Context, channel, payload string) (receivers int, err error) {
+	publish := n.client().Publish
+	if n.shard != nil {
+		publish = n.client().SPublish
+	}
+	reached, err := publish(ctx, channel, payload).Result()
+	return int(reached), err
+}
+
+// eval runs a script through the client.
+func (n *node) eval(sc *script, keys, args []string) (string, error) {
+	values := make([]any, len(args))
+	for i, a := range args {
+		values[i] = a
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, 2*limit(n.user.ReadTimeout))
+	defer cancel()
+	code := sc.on(n)
+	text, err := n.client().EvalSha(ctx, code.sha, keys, values...).Text()
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		text, err = n.client().Eval(ctx, code.text, keys, values...).Text()
+	}
+	return text, err
+}

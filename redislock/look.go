@@ -1,0 +1,129 @@
+package redislock
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// Why one looks at a lock before it claims it: a claim disturbs the others on the
+// lock's channel. See look.lua.
+const (
+	lookToPoll = "poll"
+	lookToJoin = "join"
+	lookToAsk  = "ask"
+)
+
+// mustLook returns why the attempt has to look first, or "": one who waits and
+// was not woken, and one who comes to a lock that others have waited for lately.
+func (m *member) mustLook(a *locker.Attempt) (why string) {
+	s := m.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	woken := m.woken
+	m.woken = false
+	switch {
+	case m.queued && woken:
+		return ""
+	case m.queued:
+		return lookToPoll
+	case !s.contendedSince(m.channel, a.CheckInterval):
+		return ""
+	case a.Wait:
+		return lookToJoin
+	default:
+		return lookToAsk
+	}
+}
+
+// look returns nil if the lock is free for the attempt.
+func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error {
+	s := m.session
+	var before []command
+	if why == lookToJoin {
+		s.mu.Lock()
+		m.queued, m.waits = true, true // it may be, once this is on its way
+		s.mu.Unlock()
+		confirmed := make(chan answer, 1)
+		before = append(before, s.wire.subscribe(func(_ reply, err error) {
+			s.insist(err)
+			confirmed <- answer{err: err}
+		}, m.waitChannel))
+		if !s.fast {
+			s.wire.send(before...)
+			before = nil
+			if _, err := s.await(ctx, confirmed); err != nil {
+				return err
+			}
+		}
+	}
+	for evict := ""; ; before = nil {
+		s.mu.Lock()
+		m.beginPoll()
+		s.mu.Unlock()
+		answers := make(chan answer, 1)
+		s.run(before, lookScript, []string{m.channel + "-holder", m.channel + "-queue"},
+			[]string{m.channel, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
+		text, err := s.await(ctx, answers)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			// It may still queue up: what comes next has to wait for it.
+			end := m.begin()
+			s.node.running.Go(func() {
+				_, _ = s.await(context.Background(), answers)
+				end()
+			})
+			return err
+		case err != nil:
+			return err
+		case text == "free":
+			if why == lookToJoin {
+				s.mu.Lock()
+				m.queued = false
+				s.mu.Unlock()
+			}
+			return nil
+		}
+		place, about, err := parseHeld(text)
+		if err != nil {
+			return err
+		}
+		v := m.judge(ctx, about)
+		if !v.again {
+			return m.held(a, place, v.after)
+		}
+		evict = v.evict
+	}
+}
+
+// parseHeld parses "held PLACE" and what follows it, see look.lua.
+func parseHeld(text string) (place int, about whom, err error) {
+	f := append(strings.Fields(text), "", "", "", "")
+	if place, err = strconv.Atoi(f[1]); err != nil || f[0] != "held" {
+		return 0, whom{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
+	}
+	about = whom{role: f[2], sid: f[3], token: f[4], client: f[5]}
+	return place, about, nil
+}
+
+// held is the outcome of an attempt on a lock that another holds. One who waits
+// looks again after a while, or, if that is not 0, no later than after latest.
+func (m *member) held(a *locker.Attempt, place int, latest time.Duration) error {
+	m.session.mu.Lock()
+	m.queued = place > 0
+	m.session.noteContended(m.channel)
+	m.session.mu.Unlock()
+	// The first two in the queue look every check interval; those behind them, the
+	// more seldom the more there are.
+	interval := float64(a.CheckInterval) * float64(max(1, place-1)) * (0.85 + 0.15*rand.Float64()) //nolint:gosec // spreads load
+	a.RetryAfter = time.Duration(interval)
+	if latest > 0 {
+		a.RetryAfter = min(a.RetryAfter, latest)
+	}
+	return locker.ErrAlreadyLocked
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 
@@ -51,11 +52,26 @@ func TestRedisThatAnswers(t *testing.T) {
 	}
 }
 
-func TestRedisThatCannotBeUsed(t *testing.T) {
+func TestRedisThatDoesNotAnswer(t *testing.T) {
 	for name, url := range map[string]func(t *testing.T) string{
-		"nobody listens": func(*testing.T) string { return "redis://:" + password + "@127.0.0.1:1/0" },
-		"wrong password": func(t *testing.T) string {
-			return "redis://:" + password + "@" + redistest.Start(t, "--requirepass", "other").Addr + "/0"
+		"nobody listens":      func(*testing.T) string { return "redis://:" + password + "@127.0.0.1:1/0" },
+		"nobody listens, TLS": func(*testing.T) string { return "rediss://:" + password + "@127.0.0.1:1/0" },
+		"it is silent": func(t *testing.T) string {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { listener.Close() })
+			return "redis://:" + password + "@" + listener.Addr().String() + "/0?read_timeout=200ms"
+		},
+		"it reads what it had saved": func(t *testing.T) string {
+			dir := t.TempDir()
+			s := redistest.Start(t, "--dir", dir)
+			s.Do("EVAL", "for i = 1, 3000 do redis.call('SET', i, string.rep('x', 1000)) end", 0)
+			s.Do("SAVE")
+			s.Kill()
+			s = redistest.Start(t, "--dir", dir, "--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
+			return "redis://" + s.Addr + "/0"
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,6 +83,45 @@ func TestRedisThatCannotBeUsed(t *testing.T) {
 				t.Errorf("a %T, log %s; want files and a warning", l, log)
 			}
 		})
+	}
+}
+
+// What Redis answers is no reason for a fallback: a process with a mistake in its
+// configuration would exclude none of the others.
+func TestRedisThatRefuses(t *testing.T) {
+	s := redistest.Start(t)
+	for name, rights := range map[string]string{
+		"key":     "~myapp:* &* +@all",
+		"channel": "~* &myapp:* &locker:session:* +@all",
+		"command": "~* &* +@all -subscribe",
+		"script":  "~* &* +@all -time",
+	} {
+		args := []any{"ACL", "SETUSER", name, "on", ">" + password, "resetchannels"}
+		for right := range strings.FieldsSeq(rights) {
+			args = append(args, right)
+		}
+		s.Do(args...)
+	}
+	replica := redistest.Start(t, "--replicaof", "127.0.0.1 1")
+	for _, tt := range []struct{ name, url, says string }{
+		{"wrong password", "redis://key:" + password + "2@" + s.Addr, "WRONGPASS"},
+		{"key denied", "redis://key:" + password + "@" + s.Addr, "NOPERM"},
+		{"channel denied", "redis://channel:" + password + "@" + s.Addr, "NOPERM"},
+		{"command denied", "redis://command:" + password + "@" + s.Addr, "NOPERM"},
+		{"command of a script denied", "redis://script:" + password + "@" + s.Addr, "'time'"},
+		{"no such database", "redis://" + s.Addr + "/99", "DB index"},
+		{"replica", "redis://" + replica.Addr, "READONLY"},
+		// Redis waits for the end of what it takes for a command.
+		{"TLS, which it does not speak", "rediss://" + s.Addr, "timeout"},
+	} {
+		for _, protocol := range []string{"2", "3"} {
+			t.Run(tt.name+", RESP"+protocol, func(t *testing.T) {
+				l, _, err := open(t, t.Context(), tt.url+"?dial_timeout=1s&protocol="+protocol)
+				if err == nil || !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("a %T, %v; want an error that says %s", l, err, tt.says)
+				}
+			})
+		}
 	}
 }
 

@@ -104,6 +104,15 @@ func TestBadRedisURLKeepsItsPassword(t *testing.T) {
 	}
 }
 
+func TestUnsafeInRedisIsRefused(t *testing.T) {
+	isCleanedUp(t)
+	s := small
+	s.unsafe, s.redis = true, "redis://127.0.0.1:1/0"
+	if _, err := run(t.Context(), io.Discard, s); err == nil || !strings.Contains(err.Error(), "-redis") {
+		t.Errorf("run: %v; want an error that says that -redis is not for -unsafe", err)
+	}
+}
+
 // isCleanedUp checks, at the end of the test, that it has left no files.
 func isCleanedUp(t *testing.T) {
 	dir := t.TempDir()

@@ -133,6 +133,8 @@ func parseRedisURL(url string) (*redis.Options, error) {
 // describe says where the locks of a run are.
 func describe(s settings, dir string) (string, error) {
 	switch {
+	case s.unsafe && s.redis != "":
+		return "", errors.New("-unsafe takes no lock, and -redis says where to keep it: give one of them")
 	case s.unsafe:
 		return "without a lock", nil
 	case s.redis == "":

@@ -50,18 +50,19 @@ func Open(service string, log *slog.Logger) (locker.Locker, error) {
 	if url := os.Getenv("LOCKS_REDIS_URL"); url != "" {
 		return openRedis(url, service, log, opts)
 	}
-	dir := os.Getenv("LOCKS_DIR")
+	dir, hint := os.Getenv("LOCKS_DIR"), "LOCKS_DIR"
 	if dir == "" {
+		hint = "set LOCKS_REDIS_URL or LOCKS_DIR"
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return nil, fmt.Errorf("orglock: set LOCKS_REDIS_URL or LOCKS_DIR: %w", err)
+			return nil, fmt.Errorf("orglock: %s: %w", hint, err)
 		}
 		dir = filepath.Join(cache, "orglock")
 		log.Warn("LOCKS_REDIS_URL is not set: locks exclude no other machine", "dir", dir)
 	}
 	l, err := filelock.New(dir, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("orglock: LOCKS_DIR: %w", err)
+		return nil, fmt.Errorf("orglock: %s: %w", hint, err)
 	}
 	log.Info("locks are files", "dir", dir)
 	return l, nil

@@ -84,6 +84,21 @@ func TestNothingSet(t *testing.T) {
 	}
 }
 
+func TestNothingSetAndNoCacheDirectory(t *testing.T) {
+	setenv(t, nil)
+	for what, home := range map[string]string{"unknown": "", "a file": os.Args[0]} {
+		t.Run(what, func(t *testing.T) {
+			for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+				t.Setenv(name, home)
+			}
+			_, err := Open("billing", slog.New(slog.DiscardHandler))
+			if err == nil || !strings.Contains(err.Error(), "set LOCKS_REDIS_URL or LOCKS_DIR") {
+				t.Errorf("Open: %v; want an error that says which variables to set", err)
+			}
+		})
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"LOCKS_TIMEOUT":        {"LOCKS_TIMEOUT": "10"},

@@ -48,7 +48,7 @@ func Open(service string, log *slog.Logger) (locker.Locker, error) {
 	opts := []locker.Option{locker.WithTimeout(timeout), locker.WithCheckInterval(interval), locker.WithLogger(log)}
 
 	if url := os.Getenv("LOCKS_REDIS_URL"); url != "" {
-		return openRedis(url, service, log, opts)
+		return openRedis(url, log, opts)
 	}
 	dir, hint := os.Getenv("LOCKS_DIR"), "LOCKS_DIR"
 	if dir == "" {
@@ -68,12 +68,11 @@ func Open(service string, log *slog.Logger) (locker.Locker, error) {
 	return l, nil
 }
 
-func openRedis(url, service string, log *slog.Logger, opts []locker.Option) (locker.Locker, error) {
+func openRedis(url string, log *slog.Logger, opts []locker.Option) (locker.Locker, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, errors.New("orglock: LOCKS_REDIS_URL is not valid") // the reason may quote the password
 	}
-	o.ClientName = service // seen in CLIENT LIST
 	client := redis.NewClient(o)
 	l, err := redislock.New(client, nil, opts...)
 	if err != nil {

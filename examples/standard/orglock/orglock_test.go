@@ -28,7 +28,7 @@ func use(t *testing.T) string {
 	var log bytes.Buffer
 	var lockers [2]locker.Locker
 	for i := range lockers {
-		l, err := Open("billing", slog.New(slog.NewTextHandler(&log, nil)))
+		l, err := Open("billing service", slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func use(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(log.String(), "service=billing") {
+	if !strings.Contains(log.String(), `service="billing service"`) {
 		t.Errorf("log %s: no service", log.String())
 	}
 	return log.String()
@@ -67,9 +67,13 @@ func TestFiles(t *testing.T) {
 func TestRedis(t *testing.T) {
 	const password = "s3cr3t"
 	s := redistest.Start(t, "--requirepass", password)
-	setenv(t, map[string]string{"LOCKS_REDIS_URL": "redis://:" + password + "@" + s.Addr, "LOCKS_TIMEOUT": "1s"})
-	if log := use(t); !strings.Contains(log, s.Addr) || strings.Contains(log, password) {
-		t.Errorf("log %s: want the address and no password", log)
+	for _, protocol := range []string{"2", "3"} {
+		t.Run("RESP"+protocol, func(t *testing.T) {
+			setenv(t, map[string]string{"LOCKS_REDIS_URL": "redis://:" + password + "@" + s.Addr + "?protocol=" + protocol, "LOCKS_TIMEOUT": "1s"})
+			if log := use(t); !strings.Contains(log, s.Addr) || strings.Contains(log, password) {
+				t.Errorf("log %s: want the address and no password", log)
+			}
+		})
 	}
 }
 

@@ -78,7 +78,7 @@ func openRedis(url string, log *slog.Logger, opts []locker.Option) (locker.Locke
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	log.Info("locks are in Redis", "redis", o.Addr)
+	log.Info("locks will be in Redis", "redis", o.Addr)
 	return redisLocker{l, client}, nil
 }
 

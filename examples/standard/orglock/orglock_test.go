@@ -77,6 +77,20 @@ func TestRedis(t *testing.T) {
 	}
 }
 
+// Open does not connect, and does not say that it has.
+func TestRedisThatIsAway(t *testing.T) {
+	setenv(t, map[string]string{"LOCKS_REDIS_URL": "redis://127.0.0.1:1"})
+	var log bytes.Buffer
+	l, err := Open("billing", slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if !strings.Contains(log.String(), "locks will be in Redis") {
+		t.Errorf("log %s; want that locks will be in Redis", log.String())
+	}
+}
+
 func TestNothingSet(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {

@@ -11,8 +11,11 @@ import (
 
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/filelock"
+	"github.com/golocker/locker/internal/programtest"
 	"github.com/golocker/locker/internal/redistest"
 )
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 const password = "s3cr3t"
 
@@ -137,3 +140,5 @@ func TestErrors(t *testing.T) {
 		t.Errorf("ctx has ended: %v; want context.Canceled", err)
 	}
 }
+
+func TestArguments(t *testing.T) { programtest.RefusesArguments(t) }

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,10 @@ import (
 )
 
 func main() {
+	if flag.Parse(); flag.NArg() > 0 { // it takes none
+		flag.Usage()
+		os.Exit(2)
+	}
 	dir, err := os.MkdirTemp("", "locker-fencing-")
 	if err == nil {
 		err = run(context.Background(), os.Stdout, dir)

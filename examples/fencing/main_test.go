@@ -5,7 +5,11 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/golocker/locker/internal/programtest"
 )
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestStaleHolderIsRefused(t *testing.T) {
 	if runtime.GOOS == "windows" {
@@ -46,3 +50,5 @@ func TestStore(t *testing.T) {
 		t.Errorf("Read: %q; want c", s.Read())
 	}
 }
+
+func TestArguments(t *testing.T) { programtest.RefusesArguments(t) }

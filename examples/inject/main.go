@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,10 @@ import (
 )
 
 func main() {
+	if flag.Parse(); flag.NArg() > 0 { // it takes none
+		flag.Usage()
+		os.Exit(2)
+	}
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "inject:", err)
 		os.Exit(1)

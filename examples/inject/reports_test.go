@@ -6,8 +6,11 @@ import (
 	"testing"
 
 	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/programtest"
 	"github.com/golocker/locker/memlock"
 )
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestNightlyWritesUnderLock(t *testing.T) {
 	locks := memlock.New()
@@ -77,3 +80,5 @@ func TestMainProgram(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestArguments(t *testing.T) { programtest.RefusesArguments(t) }

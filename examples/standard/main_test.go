@@ -1,6 +1,12 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/golocker/locker/internal/programtest"
+)
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestRun(t *testing.T) {
 	t.Setenv("LOCKS_REDIS_URL", "")
@@ -9,3 +15,5 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestArguments(t *testing.T) { programtest.RefusesArguments(t) }

@@ -4,7 +4,7 @@
 // It works inside a testing/synctest bubble. Nothing is kept for names that are
 // not in use. A lock in memory cannot be lost. Its tokens grow over restarts of
 // the program too, as long as the clock does: they start at the Unix time in
-// microseconds.
+// nanoseconds, of which a hold takes many.
 package memlock
 
 import (
@@ -26,7 +26,7 @@ var _ locker.Locker = (*Locker)(nil)
 // New returns a Locker that knows of no locks. The opts are its defaults.
 func New(opts ...locker.Option) *Locker {
 	d := &driver{}
-	d.token.Store(uint64(time.Now().UnixMicro()))
+	d.token.Store(uint64(time.Now().UnixNano()))
 	return &Locker{locker.NewBase(d, opts...)}
 }
 

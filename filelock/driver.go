@@ -136,6 +136,9 @@ func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
 			p.quick = quickTries
 			return false
 		}
+		if named, err := f.named(); err == nil && !named {
+			return false // there was nothing to watch: the file has just gone
+		}
 	}
 	if p.quick > 0 {
 		a.RetryAfter = min(quickDelay<<(quickTries-p.quick), a.CheckInterval)

@@ -167,3 +167,27 @@ func TestTokensGrowWhateverTheFileHolds(t *testing.T) {
 		t.Errorf("token %d, want two more than %d", last, ahead)
 	}
 }
+
+// A waiter whose file goes before there is a watch on it does not sleep on a lock
+// that is free.
+func TestDeletedBeforeTheWatch(t *testing.T) {
+	d := newDriver(t.TempDir())
+	defer d.Close()
+	path := d.dir + "name"
+	holder, locked, err := lockFile(path, nil)
+	if err != nil || !locked {
+		t.Fatal(locked, err)
+	}
+	defer holder.close()
+	f, locked, err := lockFile(path, nil)
+	if err != nil || locked {
+		t.Fatal(locked, err)
+	}
+	defer f.close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if p := (&place{}); d.settle(p, f, &locker.Attempt{Name: "name", Wait: true, CheckInterval: time.Hour}) {
+		t.Errorf("the waiter waits, with the watch %v, for a file that is gone", p.watch)
+	}
+}

@@ -21,7 +21,7 @@ type Base struct {
 	defaults options
 
 	closed bool          // guarded by lines.mu
-	active int           // guarded by lines.mu: Acquires, held locks, releases and leaves that have not ended
+	active int           // guarded by lines.mu: Acquires, held locks, releases, leaves and checks that have not ended
 	idle   chan struct{} // closed when closed and active == 0
 	once   sync.Once     // of Close
 }
@@ -117,7 +117,7 @@ func (b *Base) stand(w *waiter, front bool) (*held, error) {
 		case turnHeld:
 			return b.passed(w)
 		case turnRefused:
-			return nil, ErrAlreadyLocked
+			return nil, w.refused
 		default:
 			return nil, ErrClosed
 		}
@@ -148,7 +148,7 @@ func (b *Base) contend(w *waiter) (*held, error) {
 	o, a := &w.options, &w.line.attempt
 	var timer *time.Timer
 	for ; ; b.lines.again(w) {
-		g, err := b.lines.driver.Try(w, a)
+		g, err := b.try(w, a)
 		if err == nil {
 			return b.granted(w, g)
 		}
@@ -184,9 +184,30 @@ func (b *Base) contend(w *waiter) (*held, error) {
 				b.lines.found(w, ErrAlreadyLocked)
 			}
 			_, outcome := b.lines.giveUp(w)
+			if isHeld && !o.waits() && w.timedOut() {
+				return nil, ErrAlreadyLocked // it was the attempt that took so long
+			}
 			return nil, w.reason(outcome)
 		}
 	}
+}
+
+// try makes an attempt for w, the front of its line. A Driver that panics leaves the
+// line to those behind.
+func (b *Base) try(w *waiter, a *Attempt) (Grant, error) {
+	returned := false
+	defer func() {
+		if !returned {
+			_, _ = b.lines.giveUp(w)
+			w.free()
+			b.lines.mu.Lock()
+			defer b.lines.mu.Unlock()
+			b.ended()
+		}
+	}()
+	g, err := b.lines.driver.Try(w, a)
+	returned = true
+	return g, err
 }
 
 // outcome is what an attempt that ended with err has told.
@@ -216,12 +237,11 @@ func (b *Base) granted(w *waiter, g Grant) (*held, error) {
 // Close implements [Locker].
 func (b *Base) Close() (err error) {
 	b.once.Do(func() {
-		locks, last := b.lines.close(b)
-		for _, h := range locks {
+		for _, h := range b.lines.close(b) {
 			h.close()
 		}
 		<-b.idle
-		if last {
+		if b.lines.left() {
 			err = b.lines.driver.Close()
 		}
 	})

@@ -85,7 +85,8 @@ type Queue interface {
 // someone has asked for Done.
 type Checker interface {
 	// Check returns nil while the lock is held, else what became of it. It may
-	// be called from any goroutine, and does not wait.
+	// be called from any goroutine, also while and after the Hold is released,
+	// and does not wait.
 	Check() error
 }
 

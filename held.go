@@ -17,7 +17,7 @@ type held struct {
 	line  *line
 	base  *Base // set again by lines.pass, before anyone has the lock
 
-	mu    sync.Mutex
+	mu    sync.Mutex // before that of the lines
 	over  bool       // guarded by mu: no longer held
 	state *heldState // guarded by mu: nil until it is needed
 }
@@ -70,6 +70,7 @@ func (h *held) Done() <-chan struct{} {
 		if h.over {
 			close(st.done)
 		} else if h.mustBeChecked() {
+			h.base.lines.checking(h.base)
 			st.check = time.AfterFunc(st.checkInterval, h.checkAgain)
 		}
 	}
@@ -85,14 +86,19 @@ func (h *held) mustBeChecked() bool {
 
 // checkAgain looks for a loss, and comes again after the check interval.
 func (h *held) checkAgain() {
-	if h.Err() != nil {
+	if h.Err() == nil && h.checkLater() {
 		return
 	}
+	h.base.lines.checked(h.base)
+}
+
+func (h *held) checkLater() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.over {
 		h.state.check.Reset(h.state.checkInterval)
 	}
+	return !h.over
 }
 
 func (h *held) Err() error {
@@ -110,8 +116,8 @@ func (h *held) Err() error {
 	}
 	if err = lossOf(cause); h.end(err, nil) {
 		_ = h.hold.Release(context.Background()) // frees what it uses
-		h.logLoss(err)
 		h.base.lines.released(h)
+		h.logLoss(err)
 	}
 	_, err = h.ended()
 	return err
@@ -122,10 +128,7 @@ func (h *held) Err() error {
 func (h *held) lost(cause error) {
 	err := lossOf(cause)
 	if h.end(err, nil) {
-		go func() {
-			h.logLoss(err)
-			h.base.lines.released(h)
-		}()
+		h.base.lines.lose(h, err)
 	}
 }
 
@@ -155,8 +158,8 @@ func (h *held) end(err error, g *giveBack) bool {
 		if st.done != nil {
 			close(st.done)
 		}
-		if st.check != nil {
-			st.check.Stop()
+		if st.check != nil && st.check.Stop() {
+			h.base.lines.checked(h.base)
 		}
 	}
 	return true

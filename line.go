@@ -16,10 +16,17 @@ type lines struct {
 	byName map[string]*line
 	spare  *line // a few lines to use again
 	spares int
-	open   int // how many Bases use the driver
+	open   int    // how many Bases use the driver
+	lost   []loss // whose line is to be gone on with
 }
 
 const maxSpares = 64
+
+// A loss is a lock that was lost, and why.
+type loss struct {
+	held *held
+	err  error
+}
 
 // A line is there as long as its name is in use.
 type line struct {
@@ -68,7 +75,7 @@ func (ls *lines) join(ctx context.Context, b *Base, name string, o *options) (w 
 		l.prepare(o)
 	} else {
 		if l.state != stateBusy && !o.waits() {
-			return nil, false, ErrAlreadyLocked
+			return nil, false, l.outcome
 		}
 		w = &waiter{turn: make(chan turn, 1), waited: l.state != stateBusy}
 		l.push(w)
@@ -170,14 +177,14 @@ func (ls *lines) found(w *waiter, err error) {
 	defer ls.mu.Unlock()
 	l := w.line
 	l.outcome = err
-	if errors.Is(err, ErrAlreadyLocked) && w.options.waits() {
+	if w.options.waits() && (w.waited || errors.Is(err, ErrAlreadyLocked)) {
 		l.state, w.waited = stateWaiting, true
 		l.refuse()
 	}
 }
 
-// refuse ends those who do not wait, in a line that is known to be held. mu is
-// held.
+// refuse ends those who do not wait, in a line that has to: the lock is held, or the
+// backend is away. mu is held.
 func (l *line) refuse() {
 	for w := l.first; w != nil; w = w.next {
 		if w.options.waits() {
@@ -185,6 +192,7 @@ func (l *line) refuse() {
 			continue
 		}
 		l.remove(w)
+		w.refused = l.outcome
 		w.turn <- turnRefused
 	}
 }
@@ -262,8 +270,8 @@ func (ls *lines) leave(l *line, b *Base) {
 }
 
 // close marks b as closed, ends those of b who wait, and returns the locks that
-// b holds. last says that no other Base is open.
-func (ls *lines) close(b *Base) (locks []*held, last bool) {
+// b holds.
+func (ls *lines) close(b *Base) (locks []*held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	b.closed = true
@@ -283,8 +291,55 @@ func (ls *lines) close(b *Base) (locks []*held, last bool) {
 			}
 		}
 	}
+	return locks
+}
+
+// checking counts a timer that looks for a loss, until checked: Close waits for it.
+func (ls *lines) checking(b *Base) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	b.active++
+}
+
+func (ls *lines) checked(b *Base) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	b.ended()
+}
+
+// left counts off a Base that has ended, and reports whether it was the last.
+func (ls *lines) left() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	ls.open--
-	return locks, ls.open == 0
+	return ls.open == 0
+}
+
+// lose has one goroutine free h, after those that were lost before it. A session
+// may lose thousands at once: a goroutine for each would keep the telling of the
+// others from the processor.
+func (ls *lines) lose(h *held, err error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.lost = append(ls.lost, loss{h, err})
+	if len(ls.lost) == 1 {
+		go ls.freeLost()
+	}
+}
+
+func (ls *lines) freeLost() {
+	for i := 0; ; i++ {
+		ls.mu.Lock()
+		if i == len(ls.lost) {
+			ls.lost = nil
+			ls.mu.Unlock()
+			return
+		}
+		l := ls.lost[i]
+		ls.mu.Unlock()
+		ls.released(l.held)
+		l.held.logLoss(l.err)
+	}
 }
 
 // push puts w at the end of the queue. mu is held.

@@ -21,11 +21,12 @@ type waiter struct {
 	patient atomic.Pointer[patience]
 
 	// Guarded by the mutex of the lines.
-	prev   *waiter
-	next   *waiter
-	turn   chan turn // made when the waiter joins a queue; holds one
-	lock   *held     // with turnHeld
-	waited bool      // past the first attempt: an outage is waited out
+	prev    *waiter
+	next    *waiter
+	turn    chan turn // made when the waiter joins a queue; holds one
+	lock    *held     // with turnHeld
+	refused error     // with turnRefused: why
+	waited  bool      // past the first attempt: an outage is waited out
 }
 
 // A patience is a context and what ends it.
@@ -41,7 +42,7 @@ type turn int
 const (
 	turnFront   turn = iota + 1 // it is the front: it may attempt
 	turnHeld                    // the lock was passed to it
-	turnRefused                 // the lock is held, and it does not wait
+	turnRefused                 // the lock is not to be had now, and it does not wait
 	turnClosed                  // its Locker was closed
 )
 
@@ -81,6 +82,15 @@ func (w *waiter) Value(key any) any           { return w.patience().Value(key) }
 // close ends w, whose Acquire returns ErrClosed.
 func (w *waiter) close() { w.patience().end(errClosing) }
 
+// timedOut reports whether w has ended at its own timeout, and closed whether Close
+// has ended it. The caller's ctx may be another waiter, with the same causes.
+func (w *waiter) timedOut() bool { return w.endedBy(errGaveUp) }
+func (w *waiter) closed() bool   { return w.endedBy(errClosing) }
+
+func (w *waiter) endedBy(cause error) bool {
+	return context.Cause(w.patience()) == cause && context.Cause(w.parent) != cause //nolint:errorlint // identity is meant
+}
+
 // free ends what w uses.
 func (w *waiter) free() {
 	if p := w.patient.Load(); p != nil {
@@ -91,12 +101,11 @@ func (w *waiter) free() {
 // reason returns the error of an Acquire whose waiter has ended, where the
 // latest attempt for the name had the given outcome.
 func (w *waiter) reason(outcome error) error {
-	cause := context.Cause(w.patience())
 	switch {
-	case cause != errGaveUp && cause != errClosing: //nolint:errorlint // identity is meant: the two are our own
-		return ended(w.parent)
-	case cause == errClosing: //nolint:errorlint // as above
+	case w.closed():
 		return ErrClosed
+	case !w.timedOut():
+		return ended(w.parent)
 	case outcome == nil:
 		return fmt.Errorf("%w: no answer within %v: %w", ErrUnavailable, w.options.timeout, os.ErrDeadlineExceeded)
 	case errors.Is(outcome, ErrAlreadyLocked):

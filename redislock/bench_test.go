@@ -112,13 +112,14 @@ func BenchmarkNoticeOfLoss(b *testing.B) {
 		acquired := make(chan time.Time, 1)
 		go func() {
 			lock, err := other.Acquire(b.Context(), "n")
-			acquired <- time.Now()
+			now := time.Now()
 			if err == nil {
 				err = lock.Release(b.Context())
 			}
 			if err != nil {
 				b.Error(err)
 			}
+			acquired <- now
 		}()
 		done := lock.Done()
 		for killer.LLen(b.Context(), "n-queue").Val() == 0 {

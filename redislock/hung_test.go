@@ -48,13 +48,13 @@ func child() int {
 
 // A process is a child that can be frozen.
 type process struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	in    io.Writer
 	lines *bufio.Reader
 }
 
-func startChild(t *testing.T, addr string) *process {
+func startChild(t testing.TB, addr string) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childVariable+"="+addr)
@@ -70,11 +70,15 @@ func startChild(t *testing.T, addr string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return &process{t: t, cmd: cmd, in: in, lines: bufio.NewReader(out)}
+	p := &process{t: t, cmd: cmd, in: in, lines: bufio.NewReader(out)}
+	t.Cleanup(p.end)
+	return p
+}
+
+// end kills the child; again is allowed.
+func (p *process) end() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
 }
 
 // says checks that the next thing that the child says begins with prefix.
@@ -137,9 +141,8 @@ func TestPartition(t *testing.T) {
 		for i := range runs {
 			name := fmt.Sprint("n", i)
 			var n network
-			c := s.Client(n.options)
-			l := openWith(t, c, nil)
-			lock := acquire(t, l, name)
+			c := s.Client(func(o *redis.Options) { n.partition(o); o.Protocol = protocol })
+			lock := acquire(t, openWith(t, c, nil), name)
 			n.silent.Store(true)
 			all.Go(func() {
 				next, err := other.Acquire(t.Context(), name, locker.WithTimeout(bound))

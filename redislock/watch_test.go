@@ -20,6 +20,23 @@ import (
 type network struct {
 	delay  time.Duration // of each write
 	silent atomic.Bool   // nothing that the server says arrives
+	open   sync.Map      // the connections that the server is not told the end of
+}
+
+// partition changes options so that, once the network is silent, neither side hears
+// anything of the other, not even that it has closed its connection.
+func (n *network) partition(o *redis.Options) {
+	n.options(o)
+	o.ReadTimeout = 0
+	dial := o.Dialer
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err == nil {
+			n.open.Store(c, nil) // so that nobody closes it
+			c.(*networkConn).stays = true
+		}
+		return c, err
+	}
 }
 
 func (n *network) options(o *redis.Options) {
@@ -30,33 +47,37 @@ func (n *network) options(o *redis.Options) {
 		}
 		var d net.Dialer
 		c, err := d.DialContext(ctx, network, addr)
-		return &networkConn{Conn: c, network: n, closed: make(chan struct{})}, err
+		return &networkConn{Conn: c, network: n}, err
 	}
 }
 
 type networkConn struct {
 	net.Conn
 	network *network
-	once    sync.Once
-	closed  chan struct{}
+	stays   bool // the server is not told of Close when the network is silent
 }
 
 func (c *networkConn) Write(b []byte) (int, error) {
 	time.Sleep(c.network.delay)
+	if c.stays && c.network.silent.Load() {
+		return len(b), nil
+	}
 	return c.Conn.Write(b)
 }
 
 func (c *networkConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if c.network.silent.Load() {
-		<-c.closed
-		return 0, net.ErrClosed
+	for {
+		n, err := c.Conn.Read(b)
+		if err != nil || !c.network.silent.Load() {
+			return n, err
+		}
 	}
-	return n, err
 }
 
 func (c *networkConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	if c.stays && c.network.silent.Load() {
+		return c.Conn.SetReadDeadline(time.Unix(1, 0)) // ends a Read
+	}
 	return c.Conn.Close()
 }
 

@@ -123,7 +123,7 @@ func (n *node) publish(ctx context.Context, channel, payload string) (receivers 
 		publish = n.client().SPublish
 	}
 	reached, err := publish(ctx, channel, payload).Result()
-	return int(reached), err
+	return int(reached), withoutArguments(err)
 }
 
 // eval runs a script through the client.
@@ -139,5 +139,5 @@ func (n *node) eval(sc *script, keys, args []string) (string, error) {
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		text, err = n.client().Eval(ctx, code.text, keys, values...).Text()
 	}
-	return text, err
+	return text, withoutArguments(err)
 }

@@ -18,6 +18,8 @@ type claim struct {
 	reserve int
 	renewal time.Duration // how long the lock may be handed over inside the process
 
+	met        bool // others on the channel
+	refused    bool // guarded by session.mu: the server refuses to subscribe it
 	asked      bool // a run of the script is under way
 	answers    chan answer
 	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed
@@ -41,6 +43,9 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 func (c *claim) send() {
 	c.run([]command{c.session.wire.subscribe(func(_ reply, err error) {
 		if err != nil {
+			c.session.mu.Lock()
+			c.refused = true
+			c.session.mu.Unlock()
 			select {
 			case c.answers <- answer{err: err}:
 			default:
@@ -103,7 +108,7 @@ func (c *claim) settle(ctx context.Context) (string, error) {
 			}
 		case "first":
 			if since.IsZero() {
-				since = time.Now()
+				since, c.met = time.Now(), true
 				giveWay = max(yieldAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
 			}
 			met := time.Since(since)

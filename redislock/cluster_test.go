@@ -46,7 +46,7 @@ func conformanceCluster(t *testing.T, protocol int) {
 		},
 		Open: func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
 			c := redistest.ClusterClient(t, addr, func(o *redis.ClusterOptions) { o.Protocol = protocol })
-			return openWith(t, c, nil, opts...)
+			return openWith(t, c, calm, opts...)
 		},
 		CrossProcess: true,
 		Recovery:     500 * time.Millisecond,

@@ -89,11 +89,23 @@ func dialError(user *redis.Options, err error) error {
 
 var errSetUp = errors.New("the connection was lost while it was set up")
 
+// withoutArguments returns an error without what a server repeats of a command that
+// it does not know: of AUTH, that is the password.
+func withoutArguments(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text, _, cut := strings.Cut(err.Error(), ", with args"); cut {
+		return serverError(text)
+	}
+	return err
+}
+
 // serverLacks returns nil for an error reply that says that the server, which is
 // not a Redis, does not know the command, else err.
 func serverLacks(err error) error {
 	var reply redis.Error
-	if errors.As(err, &reply) {
+	if errors.As(err, &reply) && !strings.Contains(strings.ToLower(reply.Error()), "auth") { // which was to be done before
 		for _, text := range []string{"unknown", "Unknown", "not supported"} {
 			if strings.Contains(reply.Error(), text) {
 				return nil

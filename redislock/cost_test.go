@@ -48,7 +48,7 @@ func (c *meteredConn) Write(b []byte) (int, error) {
 // A free lock costs one round trip to acquire and one to release.
 func TestFreeLockRoundTrips(t *testing.T) {
 	var m meter
-	l := openWith(t, redistest.Start(t).Client(m.options), nil)
+	l := openWith(t, redistest.Start(t).Client(m.options), calm)
 	pair := func() {
 		lock, err := l.Acquire(t.Context(), "nightly-report")
 		if err != nil {
@@ -80,7 +80,7 @@ func TestFreeLockRoundTrips(t *testing.T) {
 func TestThousandHeldLocks(t *testing.T) {
 	var m meter
 	s := redistest.Start(t)
-	l := openWith(t, s.Client(m.options), nil)
+	l := openWith(t, s.Client(m.options), calm)
 	var all sync.WaitGroup
 	for i := range 1000 {
 		all.Go(func() {
@@ -92,7 +92,7 @@ func TestThousandHeldLocks(t *testing.T) {
 	all.Wait()
 	commands, start := m.commands.Load(), time.Now()
 	time.Sleep(time.Second) // four check intervals: what would be sent for a lock is sent by then
-	most := 2 + int64(time.Since(start)/(time.Second/8))
+	most := 1 + int64(time.Since(start)/(calm.UnavailableTimeout/8))
 	if n := m.commands.Load() - commands; n > most {
 		t.Errorf("%d commands in a second for 1,000 held locks, want %d at most: the session's heartbeats", n, most)
 	}
@@ -104,7 +104,7 @@ func TestThousandHeldLocks(t *testing.T) {
 // Goroutines of one process pass the lock on without asking Redis each time.
 func TestHandOverInsideTheProcess(t *testing.T) {
 	var m meter
-	l := openWith(t, redistest.Start(t).Client(m.options), nil, locker.WithTimeout(time.Minute), locker.WithCheckInterval(10*time.Second))
+	l := openWith(t, redistest.Start(t).Client(m.options), calm, locker.WithTimeout(time.Minute), locker.WithCheckInterval(10*time.Second))
 	first, err := l.Acquire(t.Context(), "n")
 	if err != nil {
 		t.Fatal(err)

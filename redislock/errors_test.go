@@ -1,8 +1,11 @@
 package redislock_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -149,5 +152,105 @@ func TestSilentServer(t *testing.T) {
 	_, err = l.Acquire(ctx, "a", locker.WithTimeout(locker.NoTimeout))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("ctx of 50ms: %v; want context.DeadlineExceeded", err)
+	}
+}
+
+// A name that the ACL denies costs nobody else a lock.
+func TestDeniedNameIsAlone(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all", "resetchannels", "&jobs:*", "&locker:session:*")
+		l := openWith(t, s.Client(func(o *redis.Options) { o.Protocol, o.Username, o.Password = protocol, "worker", "secret" }), nil)
+		lock := acquire(t, l, "jobs:a")
+		if _, err := l.Acquire(t.Context(), "other"); !errors.Is(err, locker.ErrUnavailable) || !strings.Contains(err.Error(), "channel") {
+			t.Errorf("Acquire: %v; want ErrUnavailable that says that it was a channel", err)
+		}
+		release(t, acquire(t, l, "jobs:b")) // all that was sent before has been answered
+		if err := lock.Err(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A server that repeats a command that it does not know does not have the password
+// repeated.
+func TestPasswordIsNotRepeated(t *testing.T) {
+	const password = "s3cret-p4ssw0rd"
+	for _, args := range [][]string{
+		{"--rename-command", "AUTH", ""},
+		{"--rename-command", "HELLO", ""},
+		{"--rename-command", "AUTH", "", "--rename-command", "HELLO", ""},
+	} {
+		s := redistest.Start(t, args...)
+		for _, protocol := range []int{3, 2} {
+			var logs syncBuffer
+			c := s.Client(func(o *redis.Options) { o.Username, o.Password, o.Protocol = "default", password, protocol })
+			l := openWith(t, c, nil, locker.WithLogger(slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+			_, err := l.Acquire(t.Context(), "n", locker.WithTimeout(time.Second))
+			if all := fmt.Sprint(err, logs.String()); strings.Contains(all, password) {
+				t.Errorf("RESP%d, %v: %s", protocol, args, all)
+			}
+		}
+	}
+}
+
+// A foreign holder is a holder, however short the timeout is.
+func TestForeignHolderAndShortTimeout(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		l := open(t, s.Addr, protocol)
+		release(t, acquire(t, l, "other")) // connects
+		listen(t, s, "n")
+		_, err := l.Acquire(t.Context(), "n", locker.WithTimeout(30*time.Millisecond))
+		if !errors.Is(err, locker.ErrAlreadyLocked) || errors.Is(err, locker.ErrUnavailable) {
+			t.Errorf("Acquire: %v, want ErrAlreadyLocked", err)
+		}
+	})
+}
+
+// Close does not wait for a server that accepts a connection and then hangs.
+func TestCloseWhileConnecting(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	hangs := make(chan struct{}, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for r := bufio.NewReader(conn); ; {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			switch strings.ToLower(strings.TrimSpace(line)) {
+			case "hello", "client":
+				_, _ = conn.Write([]byte("-ERR unknown command\r\n"))
+			case "info":
+				_, _ = conn.Write([]byte("$0\r\n\r\n"))
+			case "subscribe":
+				hangs <- struct{}{}
+			}
+		}
+	}()
+	c := redistest.Client(t, listener.Addr().String(), func(o *redis.Options) {
+		o.Protocol, o.DisableIdentity, o.ReadTimeout = 2, true, time.Hour
+	})
+	l := openWith(t, c, nil)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.Acquire(context.Background(), "n", locker.WithTimeout(locker.NoTimeout))
+		ended <- err
+	}()
+	await(t, "the greeting", hangs)
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, locker.ErrClosed) {
+		t.Errorf("Acquire: %v, want ErrClosed", err)
 	}
 }

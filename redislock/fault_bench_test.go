@@ -51,7 +51,7 @@ func waiterFor(b *testing.B, s *redistest.Server, l locker.Locker) func() time.T
 // one holds.
 func BenchmarkFaultFrozenHolder(b *testing.B) {
 	s := redistest.Start(b)
-	l := open(b, s.Addr, 3, locker.WithTimeout(bound))
+	l := openAlert(b, s.Addr, 3, locker.WithTimeout(bound))
 	var next span
 	for b.Loop() {
 		p := startChild(b, s.Addr)
@@ -69,7 +69,7 @@ func BenchmarkFaultFrozenHolder(b *testing.B) {
 // any more until Done is closed, and until the next one holds.
 func BenchmarkFaultPartition(b *testing.B) {
 	s := redistest.Start(b)
-	l := open(b, s.Addr, 3, locker.WithTimeout(bound))
+	l := openAlert(b, s.Addr, 3, locker.WithTimeout(bound))
 	var notice, next span
 	for b.Loop() {
 		var n network
@@ -93,7 +93,7 @@ func BenchmarkFaultPartition(b *testing.B) {
 // until a waiter holds.
 func BenchmarkFaultRestart(b *testing.B) {
 	s := redistest.Start(b)
-	holder, l := open(b, s.Addr, 3), open(b, s.Addr, 3, locker.WithTimeout(bound))
+	holder, l := openAlert(b, s.Addr, 3), openAlert(b, s.Addr, 3, locker.WithTimeout(bound))
 	var next span
 	for b.Loop() {
 		lock, err := holder.Acquire(b.Context(), "n", locker.WithTimeout(bound))
@@ -114,7 +114,7 @@ func BenchmarkFaultRestart(b *testing.B) {
 // queue waits for a lock that is free.
 func BenchmarkFaultFrozenWaiter(b *testing.B) {
 	s := redistest.Start(b)
-	holder, l := open(b, s.Addr, 3), open(b, s.Addr, 3, locker.WithTimeout(bound))
+	holder, l := openAlert(b, s.Addr, 3), openAlert(b, s.Addr, 3, locker.WithTimeout(bound))
 	c := s.Client(nil)
 	var next span
 	for b.Loop() {
@@ -148,7 +148,7 @@ func BenchmarkFaultFlushall(b *testing.B) {
 	const waiters = 32
 	lockers := make([]*redislock.Locker, waiters+1)
 	for i := range lockers {
-		lockers[i] = open(b, s.Addr, 3, locker.WithTimeout(bound))
+		lockers[i] = openAlert(b, s.Addr, 3, locker.WithTimeout(bound))
 	}
 	c := s.Client(nil)
 	var without, with span

@@ -48,13 +48,19 @@ func (h *hold) lose(cause error) func(error) {
 }
 
 // Check implements locker.Checker: it compares the clock with the lease, so that a
-// process that was frozen is told the truth by the first call after it.
+// process that was frozen is told the truth by the first call after it; and knows
+// that the session has ended before the last of its many locks is told.
 func (h *hold) Check() error {
-	if s := h.session; s.expired() {
+	s := h.session
+	if s.expired() {
 		s.end(errLeaseOver)
-		return s.ended()
 	}
-	return nil
+	select {
+	case <-s.done:
+		return s.ended()
+	default:
+		return nil
+	}
 }
 
 // Pass implements locker.Passer: as long as nobody waits in another process, and

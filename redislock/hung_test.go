@@ -98,7 +98,7 @@ func TestFrozenHolder(t *testing.T) {
 		p := startChild(t, s.Addr)
 		p.says("held")
 		p.freeze()
-		lock := acquire(t, open(t, s.Addr, protocol), "n")
+		lock := acquire(t, openAlert(t, s.Addr, protocol), "n")
 		p.thaw()
 		fmt.Fprintln(p.in)
 		p.says("lost true")
@@ -114,12 +114,12 @@ func TestFrozenHolder(t *testing.T) {
 func TestFrozenWaiter(t *testing.T) {
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
-		held := acquire(t, open(t, s.Addr, protocol), "n")
+		held := acquire(t, openAlert(t, s.Addr, protocol), "n")
 		p := startChild(t, s.Addr)
 		queued(t, s, "n", 1)
 		p.freeze()
 		acquired := make(chan locker.Lock, 1)
-		l := open(t, s.Addr, protocol)
+		l := openAlert(t, s.Addr, protocol)
 		go func() { acquired <- acquire(t, l, "n") }()
 		queued(t, s, "n", 2)
 		release(t, held)
@@ -136,7 +136,7 @@ func TestPartition(t *testing.T) {
 	const runs = 5
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
-		other := open(t, s.Addr, protocol)
+		other := openAlert(t, s.Addr, protocol)
 		var all sync.WaitGroup
 		for i := range runs {
 			name := fmt.Sprint("n", i)
@@ -174,7 +174,7 @@ func TestSlowHolderIsKept(t *testing.T) {
 		n := network{delay: 50 * time.Millisecond}
 		held := acquire(t, openWith(t, s.Client(func(o *redis.Options) { n.options(o); o.Protocol, o.ReadTimeout = protocol, 0 }), nil, logger), "n")
 		for range 3 {
-			_, err := open(t, s.Addr, protocol, logger).Acquire(t.Context(), "n", locker.WithTimeout(1500*time.Millisecond))
+			_, err := openAlert(t, s.Addr, protocol, logger).Acquire(t.Context(), "n", locker.WithTimeout(1500*time.Millisecond))
 			if !errors.Is(err, locker.ErrTimeout) {
 				t.Errorf("a lock that is held: %v, want ErrTimeout", err)
 			}
@@ -196,7 +196,7 @@ func TestHolderThatCannotAnswerKnows(t *testing.T) {
 		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "resetchannels", "&n", "&n:h:*", "&locker:session:*", "+@all")
 		worker := openWith(t, s.Client(func(o *redis.Options) { o.Protocol, o.Username, o.Password = protocol, "worker", "secret" }), nil)
 		held := acquire(t, worker, "n")
-		next := acquire(t, open(t, s.Addr, protocol), "n")
+		next := acquire(t, openAlert(t, s.Addr, protocol), "n")
 		if err := held.Err(); err == nil || !strings.Contains(err.Error(), "lease") {
 			t.Errorf("the holder that was asked and could not answer: Err = %v, want that its lease ran out", err)
 		}

@@ -3,6 +3,7 @@ package redislock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -292,4 +293,37 @@ func TestCloseLeavesTheClient(t *testing.T) {
 	if n := c.Exists(t.Context(), "n-holder").Val(); n != 0 {
 		t.Error("n-holder names a session that is closed: the next holder will wait for it")
 	}
+}
+
+// Of thousands of locks that are lost together, none is granted again before its
+// holder knows.
+func TestManyLocksAreLostTogether(t *testing.T) {
+	const locks, waiters = 5000, 50
+	s := redistest.Start(t)
+	holder, other := open(t, s.Addr, 3), open(t, s.Addr, 3)
+	held := make([]locker.Lock, locks)
+	for i := range held {
+		held[i] = acquire(t, holder, fmt.Sprint("n", i))
+		held[i].Done()
+	}
+	var all sync.WaitGroup
+	for i := 0; i < locks; i += locks / waiters {
+		all.Go(func() {
+			lock, err := other.Acquire(t.Context(), fmt.Sprint("n", i), locker.WithTimeout(bound))
+			if lost := held[i].Err(); lost == nil {
+				t.Error("granted while the Err of the holder is nil")
+			}
+			if err == nil {
+				err = lock.Release(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for i := 0; i < locks; i += locks / waiters {
+		queued(t, s, fmt.Sprint("n", i), 1)
+	}
+	s.Do("CLIENT", "KILL", "ID", holderClient(t, s, "n0"))
+	all.Wait()
 }

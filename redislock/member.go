@@ -157,12 +157,16 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, er
 		// The front of the line has gone; what it began is finished without it.
 		end := m.begin()
 		m.session.node.running.Go(func() { c.abandon(end) })
+		if c.met {
+			err = locker.ErrAlreadyLocked
+		}
 		return locker.Grant{}, err
 	case err != nil:
 		m.session.mu.Lock()
-		m.queued = m.queued || c.wait // it may be
+		keep := c.wait && !c.refused // one who may not subscribe has no place in the queue
+		m.queued = m.queued || keep  // it may be
 		m.session.mu.Unlock()
-		m.stepBack(c.wait)
+		m.stepBack(keep)
 		return locker.Grant{}, err
 	case strings.HasPrefix(text, "won "):
 		return c.won(ctx, text)

@@ -100,7 +100,7 @@ func (s *session) hear(channel string, payload *reply) outgoing {
 	case payload.text == messageWait:
 		m.told = true
 	case payload.text == messageNear:
-		if m.queued {
+		if m.queued || m.claiming {
 			m.comeNear()
 		}
 	default:
@@ -142,6 +142,7 @@ func (m *member) pingedWith(text string) outgoing {
 	answer := pong{HolderID: s.id, Mode: "exclusive", Protocol: 1, Elected: true}
 	if m.hold == nil {
 		answer.Mode, answer.Elected = "pending", false
+		m.told = m.told || !foreign // it may give way to this claim, and wait
 	}
 	reply, _ := json.Marshal(answer) // cannot fail
 	return outgoing{p.ResponseChannel, string(reply), foreign}

@@ -109,7 +109,7 @@ func (n *node) openNew() {
 	if err == nil && n.closed {
 		s.end(errClosing)
 	}
-	n.session, n.openErr = s, err
+	n.session, n.openErr = s, withoutArguments(err)
 	close(n.opening)
 	n.opening = nil
 }

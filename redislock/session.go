@@ -61,7 +61,10 @@ func openSession(ctx context.Context, n *node) (*session, error) {
 		done:         make(chan struct{}),
 	}
 	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
-	if err := s.greet(ctx); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = s.wire.conn.Close() })
+	err = s.greet(ctx)
+	stop()
+	if err != nil {
 		s.end(err)
 		return nil, err
 	}

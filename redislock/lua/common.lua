@@ -59,11 +59,15 @@ local function is_waiting(n, sid)
   return waits > 0 or holds > 0
 end
 
-local function wake(n, sid)
-  if publish(wait_channel(n, sid), 'wake') == 0 then
-    publish(hold_channel(n, sid), 'wake')
-  end
+-- Tells session sid, which waits for n or is about to. (Not by what PUBLISH returns:
+-- that counts those who subscribe to patterns.)
+local function tell(n, sid, message)
+  local channel = wait_channel(n, sid)
+  if subscribers(channel) == 0 then channel = hold_channel(n, sid) end
+  publish(channel, message)
 end
+
+local function wake(n, sid) tell(n, sid, 'wake') end
 
 -- Runs a command on the queue; a key of another type is deleted and counts as
 -- missing.
@@ -76,9 +80,18 @@ end
 
 -- Tells those who have come to the first two places of the queue, or the second
 -- alone (from 1): they look every check interval, those behind them more seldom.
+-- The dead do not count: they are removed.
 local function move_up(n, queue, from)
-  for _, sid in ipairs(on_queue('LRANGE', queue, from, 1)) do
-    publish(wait_channel(n, sid), 'near')
+  local place = from
+  while place < 2 do
+    local sid = on_queue('LINDEX', queue, place)
+    if not sid then return end
+    if is_waiting(n, sid) then
+      tell(n, sid, 'near')
+      place = place + 1
+    else
+      call('LREM', queue, 0, sid)
+    end
   end
 end
 

@@ -24,10 +24,11 @@ func brokenTimeouts() []broken {
 	}
 	early := positive(func(d time.Duration) time.Duration { return d - 5*time.Millisecond })
 	late := positive(func(d time.Duration) time.Duration { return d + 5*time.Millisecond })
+	atOnce := positive(func(time.Duration) time.Duration { return time.Millisecond })
 	ignored := timing(func(time.Duration) time.Duration { return locker.NoTimeout })
 	bounded := timing(func(d time.Duration) time.Duration {
 		if d == 0 {
-			return 200 * time.Millisecond
+			return 10 * time.Millisecond
 		}
 		return d
 	})
@@ -53,7 +54,7 @@ func brokenTimeouts() []broken {
 	}
 	return []broken{
 		{"gives-up-early", "Timeout/Precise", early},
-		{"gives-up-early-in-real-time", "Timeout/Precise", inRealTime(early)},
+		{"gives-up-early-in-real-time", "Timeout/Precise", inRealTime(atOnce)},
 		{"gives-up-late", "Timeout/Precise", late},
 		{"ignores-the-timeout", "Timeout/Precise", ignored},
 		{"ignores-the-timeout-in-real-time", "Timeout/Precise", inRealTime(ignored)},

@@ -103,18 +103,21 @@ func zeroTimeout(p *place) {
 }
 
 // noTimeout waits for longer than any other timeout that could be meant: the
-// default's 5 s in a bubble, elsewhere the Locker's own.
+// default's 5 s in a bubble, elsewhere the Locker's own. It looks more than once, as
+// after a stall of the machine what is due has not happened yet.
 func noTimeout(p *place) {
 	a, b := p.open(locker.WithTimeout(short)), p.open(locker.WithTimeout(short))
 	for _, l := range []locker.Locker{a, b} {
 		held := p.acquire(a, name)
 		waiter := p.start(l, name, locker.WithTimeout(locker.NoTimeout), quick).waiting()
+		pause := short / 2
 		if p.bubble {
-			time.Sleep(time.Minute)
-		} else {
-			time.Sleep(short + short/2)
+			pause = time.Minute
 		}
-		waiter.stillWaits()
+		for range 3 {
+			time.Sleep(pause)
+			waiter.stillWaits()
+		}
 		p.release(held)
 		p.release(waiter.lock())
 	}

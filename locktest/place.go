@@ -184,12 +184,17 @@ func (p *place) startBare(ctx context.Context, l locker.Locker, name string, opt
 // waiting returns a when it waits, which it must.
 func (a *attempt) waiting() *attempt {
 	a.p.Helper()
+	a.came().stillWaits()
+	return a
+}
+
+// came returns a when it waits or, in real time, has given up already.
+func (a *attempt) came() *attempt {
 	if a.p.bubble {
 		synctest.Wait()
 	} else {
 		a.p.awaitWait(a.waits, a.ended)
 	}
-	a.stillWaits()
 	return a
 }
 

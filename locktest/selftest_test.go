@@ -63,7 +63,44 @@ func TestCorrect(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	if output := runSuite(t, ""); strings.Contains(output, "FAIL") || !strings.Contains(output, "--- PASS: "+t.Name()+" ") {
+	findsNothing(t, "")
+}
+
+// TestCorrectWithoutDone runs a subtest in which a timeout passes while others come,
+// against a Locker that asks its ctx for Err alone: that it waits cannot be seen.
+func TestCorrectWithoutDone(t *testing.T) {
+	if os.Getenv(brokenVariable) != "" {
+		locktest.RunImpatiently(t, withoutDone(), 10*time.Second)
+		return
+	}
+	t.Parallel()
+	findsNothing(t, "^(Harness|Order)$/^WaiterWhoGivesUpIsPassedOver$")
+}
+
+func withoutDone() locktest.Harness {
+	h := acquiring(func(l locker.Locker) acquireFunc {
+		return func(ctx context.Context, name string, opts ...locker.Option) (locker.Lock, error) {
+			own, end := context.WithCancelCause(context.WithoutCancel(ctx))
+			defer end(nil)
+			go func() {
+				for ; own.Err() == nil; time.Sleep(time.Millisecond) {
+					if ctx.Err() != nil {
+						end(context.Cause(ctx))
+					}
+				}
+			}()
+			return l.Acquire(own, name, opts...)
+		}
+	})
+	h.Bubble = false
+	return h
+}
+
+// findsNothing checks that the suite passes.
+func findsNothing(t *testing.T, pattern string) {
+	t.Helper()
+	output := runSuite(t, pattern)
+	if strings.Contains(output, "FAIL") || !strings.Contains(output, "--- PASS: "+t.Name()+" ") {
 		t.Errorf("the suite found something:\n%s", output)
 	}
 }

@@ -21,6 +21,10 @@ import (
 // A Harness is what a backend tells [Run] about itself. New and Open are
 // required. What a field leaves out is not tested: the subtest is skipped and
 // says why.
+//
+// An attempt that waits for nobody, as it gets the lock or finds it held, may take
+// 100 ms at most: subtests give an Acquire a timeout of 150 ms, in which it has to
+// find out.
 type Harness struct {
 	// New makes a fresh, empty place for locks and returns its address: a
 	// directory, the URL of a server, or a key that Open looks up. Whatever must

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/golocker/locker"
+	"github.com/golocker/locker/locktest"
 )
 
 func brokenCloses() []broken {
@@ -70,12 +71,45 @@ func brokenCloses() []broken {
 			close: func() error { closeOnce(); return nil },
 		}
 	})
+	doneLate := func(later func(closeDone func())) locktest.Harness {
+		return inMemory(func(l locker.Locker, _ string, _ []locker.Option) locker.Locker {
+			var mu sync.Mutex
+			var ends []func()
+			return &wrapped{
+				Locker: l,
+				acquire: breakLocks(l, func(lock locker.Lock) locker.Lock {
+					done := make(chan struct{})
+					end := sync.OnceFunc(func() { close(done) })
+					mu.Lock()
+					defer mu.Unlock()
+					ends = append(ends, end)
+					return &changed{Lock: lock, done: done, release: func(ctx context.Context) error { end(); return lock.Release(ctx) }}
+				}),
+				close: func() error {
+					err := l.Close()
+					later(func() {
+						mu.Lock()
+						defer mu.Unlock()
+						for _, end := range ends {
+							end()
+						}
+					})
+					return err
+				},
+			}
+		})
+	}
 	leaks := inMemory(func(l locker.Locker, _ string, _ []locker.Option) locker.Locker {
 		go func() { select {} }()
 		return l
 	})
 	return []broken{
 		{"close-leaves-locks-held", "Close/ReleasesHeldLocks", nothing},
+		{"done-closes-after-close", "Close/ClosesDoneBeforeItReturns", doneLate(func(closeDone func()) { time.AfterFunc(time.Second, closeDone) })},
+		{"close-frees-before-done-closes", "Close/DoneClosesBeforeTheSuccessorHolds", doneLate(func(closeDone func()) {
+			time.Sleep(200 * time.Millisecond)
+			closeDone()
+		})},
 		{"close-leaves-waiters", "Close/EndsWaiters", waiters},
 		{"second-close-fails", "Close/Idempotent", second},
 		{"grants-after-close", "Close/WhileInUse", grants},

@@ -15,6 +15,8 @@ import (
 
 func (s suite) close(t *testing.T) {
 	s.test(t, "ReleasesHeldLocks", closeReleases)
+	s.test(t, "ClosesDoneBeforeItReturns", closeClosesDone)
+	s.test(t, "DoneClosesBeforeTheSuccessorHolds", doneBeforeSuccessorOfClosed)
 	s.test(t, "EndsWaiters", closeEndsWaiters)
 	s.test(t, "Idempotent", closeIdempotent)
 	s.test(t, "LeavesOtherLockers", closeLeavesOthers)
@@ -34,6 +36,39 @@ func closeReleases(p *place) {
 	p.release(waiter.lock())
 	for _, lock := range locks {
 		p.isFree(b, lock.Name())
+	}
+}
+
+// closeClosesDone looks once, when Close has returned.
+func closeClosesDone(p *place) {
+	for range 5 {
+		l := p.open()
+		locks := []locker.Lock{p.acquire(l, name), p.acquire(l, "weekly-report")}
+		p.isOpen(locks[0]) // which asks for its Done
+		p.close(l)
+		for _, lock := range locks {
+			select {
+			case <-lock.Done():
+			default:
+				p.Fatalf("Done of %q is open when Close of its Locker has returned", lock.Name())
+			}
+			p.hasEnded(lock, locker.ErrReleased)
+		}
+	}
+}
+
+func doneBeforeSuccessorOfClosed(p *place) {
+	b := p.open()
+	for range 10 {
+		a := p.open()
+		var awaits []func()
+		for _, name := range []string{name, "weekly-report"} {
+			awaits = append(awaits, p.succeed(p.acquire(a, name), b))
+		}
+		p.close(a)
+		for _, awaitSuccessor := range awaits {
+			awaitSuccessor()
+		}
 	}
 }
 

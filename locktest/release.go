@@ -127,32 +127,42 @@ func sameError(a, b error) bool {
 func doneBeforeSuccessor(p *place) {
 	a, b := p.open(), p.open()
 	for i := range 20 {
-		l := []locker.Locker{a, b}[i%2]
 		lock := p.acquire(a, name)
-		done := lock.Done()
-		ctx := &watchedContext{Context: context.Background(), asked: make(chan struct{})}
-		result := make(chan error, 1)
-		go func() {
-			successor, err := l.Acquire(ctx, name, locker.WithTimeout(p.patience), quick)
-			if err != nil {
-				result <- err
-				return
-			}
-			select {
-			case <-done:
-			default:
-				err = errors.New("the Done of one holder is open while the next one holds the lock")
-			}
-			if lock.Err() == nil {
-				err = errors.New("the Err of one holder is nil while the next one holds the lock")
-			}
-			if released := successor.Release(context.Background()); err == nil {
-				err = released
-			}
-			result <- err
-		}()
-		p.awaitWait(ctx.asked, nil)
+		awaitSuccessor := p.succeed(lock, []locker.Locker{a, b}[i%2])
 		p.release(lock)
+		awaitSuccessor()
+	}
+}
+
+// succeed has l wait for a lock that is held. What it returns waits until l has had
+// the lock, and checks that the first holder was told before.
+func (p *place) succeed(lock locker.Lock, l locker.Locker) (await func()) {
+	p.Helper()
+	done := lock.Done()
+	ctx := &watchedContext{Context: context.Background(), asked: make(chan struct{})}
+	result := make(chan error, 1)
+	go func() {
+		successor, err := l.Acquire(ctx, lock.Name(), locker.WithTimeout(p.patience), quick)
+		if err != nil {
+			result <- err
+			return
+		}
+		select {
+		case <-done:
+		default:
+			err = errors.New("the Done of one holder is open while the next one holds the lock")
+		}
+		if lock.Err() == nil {
+			err = errors.New("the Err of one holder is nil while the next one holds the lock")
+		}
+		if released := successor.Release(context.Background()); err == nil {
+			err = released
+		}
+		result <- err
+	}()
+	p.awaitWait(ctx.asked, nil)
+	return func() {
+		p.Helper()
 		if err := p.call("Acquire", func() error { return <-result }); err != nil {
 			p.Fatal(err)
 		}

@@ -152,6 +152,21 @@ func brokenOrder() []broken {
 			return lock, err
 		}
 	})
+	barges := acquiring(func(l locker.Locker) acquireFunc {
+		return func(ctx context.Context, name string, opts ...locker.Option) (locker.Lock, error) {
+			if ask(opts).wait { // it does not look whether others do
+				if lock, err := l.Acquire(ctx, name, append(opts, locker.WithTimeout(0))...); err == nil {
+					return lock, nil
+				}
+			}
+			turn, err := l.Acquire(ctx, "turn for "+name, opts...)
+			if err != nil {
+				return nil, err
+			}
+			defer func() { _ = turn.Release(context.Background()) }()
+			return polling(l, time.Second)(ctx, name, opts...)
+		}
+	})
 	staysInTheQueue := acquiring(func(l locker.Locker) acquireFunc {
 		return func(ctx context.Context, name string, opts ...locker.Option) (locker.Lock, error) {
 			lock, err := l.Acquire(ctx, name, opts...)
@@ -164,7 +179,8 @@ func brokenOrder() []broken {
 	return []broken{
 		{"forgets-a-waiter", "Order/FirstComeFirstServed", forgets},
 		{"serves-the-last-first", "Order/FirstComeFirstServed", lastComeFirstServed},
-		{"newcomer-overtakes", "Order/NobodyOvertakes", acquiring(func(l locker.Locker) acquireFunc { return polling(l, 5*time.Millisecond) })},
+		{"newcomer-overtakes", "Order/NobodyOvertakes", acquiring(func(l locker.Locker) acquireFunc { return polling(l, time.Second) })},
+		{"newcomer-who-waits-overtakes", "Order/NobodyOvertakes", barges},
 		{"serves-who-gave-up", "Order/WaiterWhoGivesUpIsPassedOver", staysInTheQueue},
 	}
 }

@@ -80,8 +80,8 @@ func (s *section) enterAtRandom(ctx context.Context, random *rand.Rand, l locker
 	case err == nil:
 	case errors.Is(err, locker.ErrAlreadyLocked), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil
-	case errors.Is(err, locker.ErrUnavailable) && errors.Is(err, os.ErrDeadlineExceeded):
-		return nil // the timeout was too short for the first attempt to find out
+	case tooShort(err):
+		return nil
 	default:
 		return err
 	}
@@ -94,4 +94,10 @@ func (s *section) enterAtRandom(ctx context.Context, random *rand.Rand, l locker
 		err = released
 	}
 	return err
+}
+
+// tooShort reports whether the timeout was too short for the first attempt to find
+// out that the lock is held.
+func tooShort(err error) bool {
+	return errors.Is(err, locker.ErrUnavailable) && errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -248,12 +248,16 @@ func polling(l locker.Locker, interval time.Duration) acquireFunc {
 			if !a.wait || !errors.Is(err, locker.ErrAlreadyLocked) {
 				return lock, err
 			}
-			if a.timeout > 0 && time.Since(began) > a.timeout {
+			if a.timeout > 0 && time.Since(began) >= a.timeout {
 				return l.Acquire(ctx, name, append(opts, locker.WithTimeout(1))...)
+			}
+			pause := interval
+			if a.timeout > 0 {
+				pause = min(pause, a.timeout-time.Since(began))
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(interval):
+			case <-time.After(pause):
 			}
 		}
 	}

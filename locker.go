@@ -42,9 +42,9 @@ type Locker interface {
 	//   - ErrAlreadyLocked: another holds the lock and the attempt does not wait.
 	//   - ErrAlreadyLocked and ErrTimeout: another held it until the timeout.
 	//   - context.Canceled or context.DeadlineExceeded, and the cause of ctx.
-	//   - ErrUnavailable and its cause: the backend could not be reached, on the
-	//     first attempt or at the end of the wait. An outage during the wait is
-	//     waited out.
+	//   - ErrUnavailable and its cause: the backend could not be reached, or has
+	//     refused (a password, a permission), on the first attempt or at the end
+	//     of the wait. An outage during the wait is waited out.
 	//   - ErrClosed: the Locker was closed, before the call or during it.
 	//   - ErrInvalid: a name that is empty, longer than 1,024 bytes or not
 	//     UTF-8, or an option that makes no sense. Nothing was touched.
@@ -94,13 +94,20 @@ type Lock interface {
 
 // The errors that Acquire, Release and Err match, with errors.Is.
 var (
+	// ErrAlreadyLocked says that another holds the lock.
 	ErrAlreadyLocked = errors.New("already locked")
-	ErrTimeout       = errors.New("gave up")
-	ErrLost          = errors.New("lock lost")
-	ErrReleased      = errors.New("lock released")
-	ErrUnavailable   = errors.New("backend unavailable")
-	ErrClosed        = errors.New("locker closed")
-	ErrInvalid       = errors.New("invalid")
+	// ErrTimeout says that Acquire has waited until its timeout.
+	ErrTimeout = errors.New("gave up")
+	// ErrLost says that the lock ended by itself, and was not released.
+	ErrLost = errors.New("lock lost")
+	// ErrReleased says that the lock was released, by Release or by Close.
+	ErrReleased = errors.New("lock released")
+	// ErrUnavailable says that the backend could not be reached, or has refused.
+	ErrUnavailable = errors.New("backend unavailable")
+	// ErrClosed says that the Locker was closed.
+	ErrClosed = errors.New("locker closed")
+	// ErrInvalid says that an argument makes no sense, whatever the backend does.
+	ErrInvalid = errors.New("invalid")
 )
 
 // Error is the error of an operation on a lock.
@@ -130,7 +137,7 @@ func (e *Error) Unwrap() error { return e.Err }
 //
 // Do returns the error of Acquire, or the error of fn as it is. When the lock
 // was lost and fn's error does not say so, the error that Do returns matches
-// both.
+// both. A release that the backend has not confirmed is no error of Do.
 func Do(ctx context.Context, l Locker, name string, fn func(ctx context.Context, lock Lock) error, opts ...Option) (err error) {
 	lock, err := l.Acquire(ctx, name, opts...)
 	if err != nil {

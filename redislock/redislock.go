@@ -8,7 +8,15 @@
 // RedisLock, and processes of both exclude each other.
 //
 // All locks of a Locker share one connection, its session. When it ends, all of
-// them are lost, and told so at once; the next Acquire opens a new one.
+// them are lost, and told so at once; the next Acquire opens a new one. With RESP3,
+// the default of go-redis, all that a lock needs goes by that connection, except with
+// Sentinel; with RESP2 a small client besides it runs the scripts. Tested with Redis 7.0, which a Cluster
+// needs.
+//
+// Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
+// token), n-holder and n-queue. The keys are hints, which expire when a name was not
+// used for 7 days: one that is deleted, evicted or forged costs order or time, never
+// exclusion. Each session has a channel locker:session:*.
 //
 // # What is promised
 //
@@ -26,7 +34,8 @@
 // Sentinel says is the primary. Over a failover all locks are lost: the heartbeats
 // of a holder (see below) go to the new primary, where they do not reach its
 // session, and those who wait go on there, the first one after three quarters of
-// UnavailableTimeout. Two may hold a lock where the new primary never heard of a
+// UnavailableTimeout. To be sure of that, each heartbeat makes a connection of its
+// own: four a second while locks are held. Two may hold a lock where the new primary never heard of a
 // holder, as Redis replicates later than it answers, and where somebody is cut off
 // together with the former primary and a Sentinel that does not know better.
 //

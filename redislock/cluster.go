@@ -183,7 +183,10 @@ func (c *cluster) load() ([]slotRange, *redis.Options, error) {
 	if custom := c.client.Options().ClusterSlots; custom != nil {
 		shards, err = custom(ctx)
 	} else {
-		shards, err = c.client.ClusterSlots(ctx).Result()
+		// Not CLUSTER SHARDS: this gives the port that is for TLS, or the other one.
+		command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
+		_ = c.client.Process(ctx, command)
+		shards, err = command.Result()
 	}
 	if err != nil {
 		return nil, nil, err

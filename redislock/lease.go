@@ -251,7 +251,7 @@ func (n *node) publishToPrimary(channel, text string) (receivers int, err error)
 	ctx, cancel := context.WithTimeout(n.ctx, n.options.lease())
 	defer cancel()
 	c := redis.NewClient(n.ownOptions())
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	reached, err := c.Publish(ctx, channel, text).Result()
 	return int(reached), err
 }

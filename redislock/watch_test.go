@@ -76,7 +76,7 @@ func (c *networkConn) Read(b []byte) (int, error) {
 
 func (c *networkConn) Close() error {
 	if c.stays && c.network.silent.Load() {
-		return c.Conn.SetReadDeadline(time.Unix(1, 0)) // ends a Read
+		return c.SetReadDeadline(time.Unix(1, 0)) // ends a Read
 	}
 	return c.Conn.Close()
 }

@@ -95,7 +95,9 @@ func (c *Cluster) Primary(key string) (*Server, int) {
 		}
 		slot := s.Do("CLUSTER", "KEYSLOT", key).(int64)
 		client := s.client()
-		slots, err := client.ClusterSlots(context.Background()).Result()
+		command := redis.NewClusterSlotsCmd(context.Background(), "cluster", "slots")
+		_ = client.Process(context.Background(), command)
+		slots, err := command.Result()
 		client.Close()
 		if err != nil {
 			c.t.Fatal(err)

@@ -107,8 +107,10 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 			}
 		}
 		// Also a lock that another holds counts only if it is on the file that
-		// all newcomers find, hence the second look in both cases.
+		// all newcomers find, hence the second look in both cases. Who locks a
+		// file that took its place after that look has a later time for a token.
 		locked, err = f.tryLock()
+		f.lockedAt = time.Now()
 		var named bool
 		if err == nil {
 			named, err = f.named()
@@ -154,8 +156,7 @@ func (d *driver) grant(f *file) (locker.Grant, error) {
 	if err == nil {
 		last, _, ok := parseToken(buf[:n])
 		if err = f.mayOverwrite(ok); err == nil {
-			now := time.Now()
-			r := record{token: nextToken(last, now), pid: d.pid, host: d.host, since: now}
+			r := record{token: nextToken(last, f.lockedAt), pid: d.pid, host: d.host, since: f.lockedAt}
 			if err = f.writeRecord(appendRecord(buf[:0], r)); err == nil {
 				return locker.Grant{Token: r.token, Hold: f}, nil
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,9 +21,10 @@ import (
 // with one they take 1.5 times. And it closes its file after each failed try,
 // where waiters have to keep theirs open.
 type file struct {
-	path  string
-	fd    int
-	inode inode
+	path     string
+	fd       int
+	inode    inode
+	lockedAt time.Time // before the look that found it in its place
 }
 
 // An inode is what a path or a descriptor refers to.

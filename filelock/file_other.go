@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -15,9 +16,10 @@ import (
 // readers out (Windows), or is dropped when any descriptor of the file is closed
 // (the fcntl locks of Solaris and AIX), the record cannot be in the file itself.
 type file struct {
-	path string
-	lock *flock.Flock
-	info fs.FileInfo // of the locked file; nil before
+	path     string
+	lock     *flock.Flock
+	info     fs.FileInfo // of the locked file; nil before
+	lockedAt time.Time   // before the look that found it in its place
 }
 
 // openFile prepares the lock file; it is opened when it is tried to lock.

@@ -94,6 +94,31 @@ func TestDeletedFileKeepsNobodyOut(t *testing.T) {
 	release(t, next)
 }
 
+func TestTokenOfADeletedFileIsTheSmaller(t *testing.T) {
+	dir := t.TempDir()
+	_, first := open(t, dir)
+	second, _ := open(t, dir)
+	path := filepath.Join(dir, "name")
+	f, locked, err := lockFile(path, nil)
+	if err != nil || !locked {
+		t.Fatal(locked, err)
+	}
+
+	if err := os.Remove(path); err != nil { // the first one has just looked
+		t.Fatal(err)
+	}
+	lock := acquire(t, second, "name")
+	defer release(t, lock)
+	late, err := first.grant(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Hold.Release(t.Context())
+	if late.Token >= lock.Token() {
+		t.Errorf("token %d of a deleted file, %d of the one after it", late.Token, lock.Token())
+	}
+}
+
 func TestWaiterFollowsAReplacedFile(t *testing.T) {
 	dir := t.TempDir()
 	first, _ := open(t, dir)

@@ -36,12 +36,7 @@ type inode struct {
 
 // openFile opens the lock file, and makes it if there is none.
 func openFile(path string) (*file, error) {
-	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
-	fd := -1
-	err := uninterrupted(func() (err error) {
-		fd, err = unix.Open(path, flags, 0o600)
-		return err
-	})
+	fd, err := openOrMake(path)
 	if err != nil {
 		if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
 			return nil, errNotRegular(path, info.Mode())
@@ -63,6 +58,28 @@ func openFile(path string) (*file, error) {
 	}
 	_ = f.close()
 	return nil, err
+}
+
+// openOrMake asks for a file to be made only where there is none: with O_CREAT,
+// Linux refuses another user's file in a sticky directory, to root as well
+// (fs.protected_regular).
+func openOrMake(path string) (fd int, err error) {
+	const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
+	open := func(flags int) {
+		err = uninterrupted(func() (err error) {
+			fd, err = unix.Open(path, flags, 0o600)
+			return err
+		})
+	}
+	for range maxReplaced {
+		if open(flags); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+		if open(flags | unix.O_CREAT | unix.O_EXCL); !errors.Is(err, unix.EEXIST) {
+			break
+		}
+	}
+	return fd, err
 }
 
 // tryLock reports whether it has locked f. It does not wait.

@@ -1,8 +1,13 @@
 package filelock
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/golocker/locker"
 )
 
 func TestFileName(t *testing.T) {
@@ -89,6 +94,58 @@ func FuzzFileName(f *testing.F) {
 		}
 		if other := fileName(b); a != b && strings.EqualFold(file, other) {
 			t.Errorf("%q and %q have the same file: %q, %q", a, b, file, other)
+		}
+	})
+}
+
+// FuzzName acquires two locks of any names: an invalid one touches nothing, and
+// each other has a file of its own in the directory.
+func FuzzName(f *testing.F) {
+	for _, name := range []string{
+		"", "a", "A", "..", "../a", "a/b", `..\a`, "a\x00b", "\xff", "é", "con.txt", "nul", "-rf", "a+i", "a+c8", " a ", "a.",
+		strings.Repeat("x", 255), strings.Repeat("é", 512), strings.Repeat("/", 1024), strings.Repeat("x", 1025),
+	} {
+		f.Add(name, strings.ToUpper(name))
+		f.Add(name, fileName(name))
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		dir := t.TempDir()
+		l, _ := open(t, dir, locker.WithTimeout(0))
+		want := make(map[string]bool)
+		for _, name := range []string{a, b} {
+			lock, err := l.Acquire(t.Context(), name)
+			switch {
+			case name == "" || len(name) > 1024 || !utf8.ValidString(name):
+				if !errors.Is(err, locker.ErrInvalid) {
+					t.Errorf("Acquire(%q) = %v, want ErrInvalid", name, err)
+				}
+			case want[fileName(name)]:
+				if a != b || !errors.Is(err, locker.ErrAlreadyLocked) {
+					t.Errorf("Acquire(%q) = %v after %q", name, err, a)
+				}
+			case err != nil:
+				t.Error(err)
+			default:
+				want[fileName(name)] = true
+				defer release(t, lock)
+			}
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := 0
+		for _, entry := range entries {
+			name, isRecord := strings.CutSuffix(entry.Name(), "+i") // next to the lock file, on some systems
+			if !want[name] || !entry.Type().IsRegular() {
+				t.Errorf("%q and %q made %v", a, b, entry)
+			}
+			if !isRecord {
+				files++
+			}
+		}
+		if files != len(want) {
+			t.Errorf("%q and %q made %d files, want %d", a, b, files, len(want))
 		}
 	})
 }

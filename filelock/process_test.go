@@ -109,8 +109,11 @@ func readCounter(dir string) (n int, token uint64, err error) {
 	return n, token, err
 }
 
-func TestProcessesExcludeEachOther(t *testing.T) {
-	dir := t.TempDir()
+func TestProcessesExcludeEachOther(t *testing.T) { countTogether(t, t.TempDir()) }
+
+// countTogether has some processes count and checks what they have counted.
+func countTogether(t *testing.T, dir string) {
+	t.Helper()
 	const processes = 3
 	var waits []func() error
 	var starts []io.Closer

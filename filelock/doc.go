@@ -38,6 +38,11 @@
 // and AIX, where the lock file cannot be read while it is locked, that line is
 // in a file next to it with "+i" after its name.
 //
+// Where the lock file cannot be made, opened or written (a full or read-only disk,
+// no permission, something else of that name), Acquire returns ErrUnavailable and
+// an *fs.PathError that says why. One that waits already tries again every check
+// interval.
+//
 // # Losing a lock
 //
 // A lock is lost when its file is deleted, renamed or replaced: from then on
@@ -45,7 +50,8 @@
 // can prevent it. The loss is noticed by Err, by Release, and every check
 // interval once Done or locker.Context was called; until then two processes may
 // both believe that they hold the lock. The storage that the lock protects can
-// refuse the older one by its fencing token.
+// refuse the older one by its fencing token. A path that the process may not look
+// at any more, as after giving up its privileges, tells no loss.
 //
 // Tokens grow from hold to hold by the record in the file. When the file was
 // deleted or overwritten they go on from the clock, in microseconds of Unix

@@ -18,11 +18,11 @@ type claim struct {
 	reserve int
 	renewal time.Duration // how long the lock may be handed over inside the process
 
-	met        bool // others on the channel
-	refused    bool // guarded by session.mu: the server refuses to subscribe it
-	asked      bool // a run of the script is under way
+	met        bool  // others on the channel
+	refused    error // guarded by session.mu: why there is no subscription
+	asked      bool  // a run of the script is under way
 	answers    chan answer
-	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed
+	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed, or has failed
 }
 
 func (m *member) newClaim(a *locker.Attempt) *claim {
@@ -44,11 +44,11 @@ func (c *claim) send() {
 	c.run([]command{c.session.wire.subscribe(func(_ reply, err error) {
 		if err != nil {
 			c.session.mu.Lock()
-			c.refused = true
+			c.refused = err
 			c.session.mu.Unlock()
 			select {
 			case c.answers <- answer{err: err}:
-			default:
+			default: // the script's is first: without the subscription it is no grant
 			}
 		}
 		close(c.subscribed)
@@ -100,6 +100,12 @@ func (c *claim) settle(ctx context.Context) (string, error) {
 			}
 			select {
 			case <-c.subscribed:
+				c.session.mu.Lock()
+				err := c.refused
+				c.session.mu.Unlock()
+				if err != nil {
+					return "", err
+				}
 				confirmed = true
 			case <-ctx.Done():
 				return "", ctx.Err()

@@ -163,8 +163,8 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, er
 		return locker.Grant{}, err
 	case err != nil:
 		m.session.mu.Lock()
-		keep := c.wait && !c.refused // one who may not subscribe has no place in the queue
-		m.queued = m.queued || keep  // it may be
+		keep := c.wait && c.refused == nil // one who may not subscribe has no place in the queue
+		m.queued = m.queued || keep        // it may be
 		m.session.mu.Unlock()
 		m.stepBack(keep)
 		return locker.Grant{}, err

@@ -2,6 +2,7 @@ package redislock_test
 
 import (
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,25 +56,52 @@ func openWith(t testing.TB, c redis.UniversalClient, o *redislock.Options, opts 
 
 // With RESP3 scripts run on the session's connection, with RESP2 through the
 // client.
-func TestConformanceRESP3(t *testing.T) { conformance(t, 3) }
-func TestConformanceRESP2(t *testing.T) { conformance(t, 2) }
+func TestConformanceRESP3(t *testing.T) {
+	conformance(t, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr })
+}
 
-func conformance(t *testing.T, protocol int) {
+func TestConformanceRESP2(t *testing.T) {
+	conformance(t, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr + "?protocol=2" })
+}
+
+// conformance runs the suite on servers that start starts. It returns their URL; that
+// of a server with TLS has the directory of the certificates as its fragment.
+func conformance(t *testing.T, start func(testing.TB) string) {
 	redistest.Require(t, "redis-server")
 	locktest.Run(t, locktest.Harness{
-		New: func(t testing.TB) string { return redistest.Start(t).Addr },
-		Open: func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
-			return open(t, addr, protocol, opts...)
+		New: start,
+		Open: func(t testing.TB, url string, opts ...locker.Option) locker.Locker {
+			return openWith(t, client(t, urlOptions(t, url)), nil, opts...)
 		},
 		CrossProcess: true,
 		Recovery:     500 * time.Millisecond, // two check intervals: the waiter at the head may be killed with the holder
-		Break: func(t testing.TB, addr string, _ locker.Lock) {
-			c := redistest.Client(t, addr, nil)
-			if err := c.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
+		Break: func(t testing.TB, url string, _ locker.Lock) {
+			o := urlOptions(t, url)
+			o.Username, o.Password = "", "" // those who hold locks may not be allowed to do it
+			if err := client(t, o).Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
 				t.Fatal(err)
 			}
 		},
 	})
+}
+
+func urlOptions(t testing.TB, url string) *redis.Options {
+	t.Helper()
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, dir, ok := strings.Cut(url, "#"); ok {
+		c := tlsConfig(t, dir)
+		o.TLSConfig.RootCAs, o.TLSConfig.Certificates = c.RootCAs, c.Certificates
+	}
+	return o
+}
+
+func client(t testing.TB, o *redis.Options) *redis.Client {
+	c := redis.NewClient(o)
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 func TestConformanceMiniredis(t *testing.T) {

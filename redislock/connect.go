@@ -2,6 +2,7 @@ package redislock
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -46,6 +47,9 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 	o.Dialer = func(context.Context, string, string) (net.Conn, error) {
 		if taken.Swap(true) {
 			return nil, errSetUp // go-redis cannot have another in its place
+		}
+		if secure, ok := conn.(*tls.Conn); ok {
+			return &tlsSetUp{Conn: secure}, nil
 		}
 		return conn, nil
 	}
@@ -99,6 +103,24 @@ func withoutArguments(err error) error {
 		return serverError(text)
 	}
 	return err
+}
+
+// A tlsSetUp is a TLS connection while go-redis sets it up. It is not for go-redis to
+// look into: with TLS 1.3 that takes the server's session tickets for the beginning of
+// a push, and waits for the rest.
+type tlsSetUp struct{ net.Conn }
+
+// Write returns why the server has closed the connection, if it has said so: with
+// TLS 1.3 it refuses a client's certificate when the handshake is over for the client.
+func (c *tlsSetUp) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		var alert *net.OpError
+		if _, why := c.Read(make([]byte, 1)); errors.As(why, &alert) && alert.Op == "remote error" {
+			err = why
+		}
+	}
+	return n, err
 }
 
 // serverLacks returns nil for an error reply that says that the server, which is

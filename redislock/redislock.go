@@ -70,7 +70,8 @@
 // An attempt, also one that does not wait for a holder, and a release take as
 // long as the server does, within the DialTimeout and the ReadTimeout of the
 // client (go-redis' defaults are 5 s each). A timeout other than 0, and ctx, end
-// an attempt earlier.
+// an attempt earlier. Close breaks off a connection that is being made, but not the
+// TLS handshake of go-redis' own dialer: that may take it the DialTimeout.
 package redislock
 
 import (

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -39,6 +40,7 @@ type Server struct {
 
 	t      testing.TB
 	args   []string
+	tls    *tls.Config // how its clients connect; nil: without TLS
 	home   string
 	stop   io.Closer // ends the server when it is closed, also by the end of the test's process
 	output *bytes.Buffer
@@ -58,8 +60,15 @@ wait $pid`
 // command line. The test is skipped if there is none.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return StartTLS(t, nil, args...)
+}
+
+// StartTLS is Start for a server that speaks nothing but TLS. Its certificates are
+// in args; config is that of Client and Do.
+func StartTLS(t testing.TB, config *tls.Config, args ...string) *Server {
+	t.Helper()
 	Require(t, "redis-server")
-	s := &Server{t: t, args: args}
+	s := &Server{t: t, args: args, tls: config}
 	// Another process can take the port before the server does: then try another.
 	for range 10 {
 		s.Addr = freeAddr(t)
@@ -86,7 +95,11 @@ func freeAddr(t testing.TB) string {
 func (s *Server) launch() bool {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
-	return s.run(append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", s.dir()}, s.args...)...)
+	listen := []string{"--bind", host, "--port", port}
+	if s.tls != nil {
+		listen = []string{"--bind", host, "--port", "0", "--tls-port", port}
+	}
+	return s.run(append(append(listen, "--save", "", "--appendonly", "no", "--dir", s.dir()), s.args...)...)
 }
 
 // dir returns the directory of the server, which it keeps over restarts.
@@ -166,7 +179,12 @@ func (s *Server) Restart() {
 // Client returns a client of the server, which the test closes. change, if not
 // nil, changes its options.
 func (s *Server) Client(change func(*redis.Options)) *redis.Client {
-	return Client(s.t, s.Addr, change)
+	return Client(s.t, s.Addr, func(o *redis.Options) {
+		o.TLSConfig = s.tls
+		if change != nil {
+			change(o)
+		}
+	})
 }
 
 // Client returns a client of a server, which the test closes.
@@ -180,7 +198,9 @@ func Client(t testing.TB, addr string, change func(*redis.Options)) *redis.Clien
 	return c
 }
 
-func (s *Server) client() *redis.Client { return redis.NewClient(&redis.Options{Addr: s.Addr}) }
+func (s *Server) client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: s.Addr, TLSConfig: s.tls})
+}
 
 // Do runs a command on the server and returns what it says.
 func (s *Server) Do(args ...any) any {
@@ -201,7 +221,7 @@ type Raw struct {
 	r    *bufio.Reader
 }
 
-// Raw opens a connection to the server, which the test closes.
+// Raw opens a connection to the server, which the test closes. It is one without TLS.
 func (s *Server) Raw() *Raw {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.Addr)

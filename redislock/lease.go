@@ -299,6 +299,10 @@ func (q *silence) look(s *session, now time.Time) {
 		s.end(fmt.Errorf("no answer for %v", now.Sub(q.since).Round(time.Millisecond)))
 	case q.pinged.IsZero() && q.unanswered.IsZero() && now.Sub(q.since) >= o.HealthCheckInterval:
 		q.pinged = now
-		s.wire.send(command{words: []string{"PING"}, done: func(reply, error) {}})
+		s.wire.send(command{words: []string{"PING"}, done: func(_ reply, err error) {
+			if errors.As(err, new(serverError)) {
+				s.node.log.Debug("PING denied, which is an answer too", "session", s.id, "error", err)
+			}
+		}})
 	}
 }

@@ -25,11 +25,12 @@ import (
 	"github.com/golocker/locker/internal/redistest"
 )
 
-// All that holds for a lock holds with TLS.
+// All that holds for a lock holds with TLS, and for the user of the README.
 func TestConformanceTLS(t *testing.T) {
 	conformance(t, func(t testing.TB) string {
 		s, dir := startTLS(t)
-		return "rediss://" + s.Addr + "#" + dir
+		setAnyNameUser(t, s)
+		return "rediss://myapp:password@" + s.Addr + "#" + dir
 	})
 }
 

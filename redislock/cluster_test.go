@@ -22,6 +22,7 @@ func TestConformanceClusterRESP2(t *testing.T) { conformanceCluster(t, 2) }
 // takes a while to start one.
 func conformanceCluster(t *testing.T, protocol int) {
 	redistest.Require(t, "redis-server")
+	long(t)
 	var mu sync.Mutex
 	var unused []*redistest.Cluster
 	all := make(map[string]*redistest.Cluster)
@@ -63,6 +64,7 @@ func conformanceCluster(t *testing.T, protocol int) {
 // When a slot moves to another shard while its lock is held, the holder is told, the
 // locks in other slots of the shard are kept, and those who wait go on.
 func TestSlotMovesWhileItsLockIsHeld(t *testing.T) {
+	long(t)
 	c := redistest.StartCluster(t)
 	for _, protocol := range []int{3, 2} {
 		client := func(o *redis.ClusterOptions) { o.Protocol = protocol }
@@ -139,6 +141,7 @@ func inShard(t *testing.T, c *redistest.Cluster, shard *redistest.Server, not in
 // Over a failover of a shard, planned or by the death of its primary, nobody holds
 // a lock on both sides, and the locks of other shards are kept.
 func TestClusterFailover(t *testing.T) {
+	long(t)
 	for _, tt := range []struct {
 		name     string
 		failOver func(c *redistest.Cluster, primary *redistest.Server)

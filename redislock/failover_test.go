@@ -17,6 +17,7 @@ var failovers = flag.Int("failovers", 1, "how many failovers each test about the
 // Over a failover, planned or by the death of the primary, nobody holds the lock on
 // both sides: the holder is told, and those who wait go on at the new primary.
 func TestSentinelFailover(t *testing.T) {
+	long(t)
 	for _, tt := range []struct {
 		name     string
 		failOver func(f *redistest.Failover, primary string)
@@ -82,6 +83,14 @@ func TestSentinelFailover(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// long skips a test that starts many servers, and waits for them, with -short.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes a while, and -short is set")
 	}
 }
 

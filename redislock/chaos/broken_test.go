@@ -46,7 +46,9 @@ func TestBrokenProtocol(t *testing.T) {
 			if pad := len(tt.old) - len(tt.new); pad > 0 {
 				tt.new += strings.Repeat(" ", pad)
 			}
-			tr := newTrial(t, 1, edit{tt.old, tt.new})
+			m := draw(1)
+			m.longest, m.unavailable, m.broken = 300*time.Millisecond, time.Second, []edit{{tt.old, tt.new}}
+			tr := newTrial(t, 1, m)
 			if tt.steps == nil {
 				tt.steps = []step{{at: time.Second, blow: blow{What: flushScript}}}
 			}

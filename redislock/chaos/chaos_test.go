@@ -46,7 +46,7 @@ func TestChaos(t *testing.T) {
 	for left := *chaosFor; left > 0; left -= longestTrial {
 		lasts := min(left, longestTrial)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			tr := newTrial(t, seed)
+			tr := newTrial(t, seed, draw(seed))
 			faultsLast := lasts
 			if lasts > 2*restLasts {
 				faultsLast -= restLasts
@@ -72,8 +72,9 @@ func TestChaos(t *testing.T) {
 func TestCableOut(t *testing.T) {
 	requireNamespaces(t)
 	redistest.Require(t, "redis-server")
-	const seed = 6 // of a short timeout, and many locks
-	tr := newTrial(t, seed)
+	m := draw(1)
+	m.unavailable = 400 * time.Millisecond
+	tr := newTrial(t, 1, m)
 	var steps []step
 	at := 500 * time.Millisecond
 	for _, ours := range []bool{true, false} {

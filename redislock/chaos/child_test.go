@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func spawn(t testing.TB, s setting, by []string, h *history) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := append(by[:len(by):len(by)], binary)
+	words := slices.Concat(by, []string{binary})
 	c := &child{t: t, process: s.Process, cmd: exec.Command(words[0], words[1:]...), quiet: make(chan struct{}), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), childVariable+"="+string(value), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	c.cmd.Stderr = &c.stderr

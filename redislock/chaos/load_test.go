@@ -115,7 +115,7 @@ func (w *worker) run() {
 // way draws how to acquire, and how long that may take.
 func (w *worker) way() (ctx context.Context, cancel context.CancelFunc, opts []locker.Option, bound time.Duration) {
 	ctx, cancel = w.ctx, func() {}
-	opts = []locker.Option{locker.WithCheckInterval(time.Duration(20+w.random.IntN(230)) * time.Millisecond)}
+	opts = []locker.Option{locker.WithCheckInterval(20*time.Millisecond + upTo(w.random, 100*time.Millisecond))}
 	attempt := dialTimeout + 2*readTimeout // without a timeout, it is the server that bounds an attempt
 	switch w.random.IntN(8) {
 	case 0:
@@ -224,7 +224,8 @@ func (w *worker) hold(o *opened, h *hold) {
 	}
 	if lost != nil {
 		w.over(h, h.alive.Load(), now(), lost.Error())
-		if !errors.Is(lost, locker.ErrLost) && !(errors.Is(lost, locker.ErrReleased) && o.closing.Load()) {
+		released := errors.Is(lost, locker.ErrReleased) && o.closing.Load()
+		if !released && !errors.Is(lost, locker.ErrLost) {
 			w.wrong(h.begin.Name, h.begin.Until, "Err: %v", lost)
 		}
 	}

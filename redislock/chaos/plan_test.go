@@ -121,7 +121,7 @@ func plan(seed uint64, lasts, unavailable, longest time.Duration, routes []routi
 	for p.at = 3 * margin; p.at < lasts; {
 		b := p.draw()
 		if p.combine && p.random.IntN(2) == 0 {
-			b.What, b.For = restart, upTo(p.random, margin) // which some do not hear of
+			b.What, b.For = restart, upTo(p.random, margin/4) // which some do not hear of
 		}
 		p.combine = false
 		if !p.allowed(b) {

@@ -18,14 +18,9 @@ import (
 
 // A trial is a load and faults on a server of its own.
 type trial struct {
-	t           testing.TB
-	seed        uint64
-	unavailable time.Duration
-	names       []string
-	longest     time.Duration // that a lock is held
-	protocols   []int         // of the routes
-	broken      []edit
-
+	makeup
+	t         testing.TB
+	seed      uint64
 	server    *redistest.Server
 	client    *redis.Client
 	routes    []*route
@@ -35,6 +30,15 @@ type trial struct {
 
 	mu       sync.Mutex
 	problems []problem // guarded by mu
+}
+
+// A makeup is what differs from trial to trial, besides the faults.
+type makeup struct {
+	names       []string
+	longest     time.Duration // that a lock is held
+	unavailable time.Duration
+	protocols   []int // of the routes
+	broken      []edit
 }
 
 const ownName = "chaos" // of the test's own connections
@@ -50,16 +54,22 @@ const (
 	routeCount
 )
 
-// newTrial draws what a trial is made of, and starts it.
-func newTrial(t testing.TB, seed uint64, broken ...edit) *trial {
-	t.Helper()
+// draw draws a makeup.
+func draw(seed uint64) makeup {
 	random := rand.New(rand.NewPCG(seed, 0))
-	tr := &trial{
-		t: t, seed: seed, broken: broken, history: newHistory(),
-		unavailable: []time.Duration{400 * time.Millisecond, time.Second}[random.IntN(2)],
-		names:       []string{"a", "b", "a:h:", "c*[d]?", "\u00fc", "e", "f", "g"}[:1+random.IntN(8)],
+	m := makeup{unavailable: []time.Duration{400 * time.Millisecond, time.Second, time.Second}[random.IntN(3)]}
+	m.names = []string{"a", "b", "a:h:", "c*[d]?", "\u00fc", "e", "f", "g"}[:2+random.IntN(7)]
+	m.longest = []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, 3 * m.unavailable, 3 * m.unavailable}[random.IntN(4)]
+	for range routeCount {
+		m.protocols = append(m.protocols, 2+random.IntN(2))
 	}
-	tr.longest = []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond, 3 * tr.unavailable, 3 * tr.unavailable}[random.IntN(5)]
+	return m
+}
+
+// newTrial starts a trial.
+func newTrial(t testing.TB, seed uint64, m makeup) *trial {
+	t.Helper()
+	tr := &trial{makeup: m, t: t, seed: seed, history: newHistory()}
 	dir := t.TempDir()
 	// What the server knows survives a restart: without n-holder, nobody waits for
 	// the lease of those who have not heard of the restart.
@@ -80,7 +90,6 @@ func newTrial(t testing.TB, seed uint64, broken ...edit) *trial {
 			r.proxy = newProxy(t, tr.server.Addr)
 		}
 		tr.routes = append(tr.routes, r)
-		tr.protocols = append(tr.protocols, 2+random.IntN(2))
 	}
 	var err error
 	s := tr.setting(routeDirect, routeProxied, routeProxied2)

@@ -114,6 +114,7 @@ func TestCloseWaitsForChecks(t *testing.T) {
 		}
 		lock.Done()
 		time.Sleep(250 * time.Millisecond)
+		synctest.Wait() // until the Check has begun
 		closed := make(chan struct{})
 		go func() { l.Close(); close(closed) }()
 		synctest.Wait()

@@ -17,29 +17,23 @@ func TestBrokenProtocol(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		old, new string
-		steps    []step
 		want     breach
 	}{
 		{
 			"whoever is next wins, others or not",
 			"if on_lock == 1 and not ahead then",
 			"if on_lock >= 1 and not ahead then",
-			nil, overlap,
+			overlap,
 		}, {
 			"tokens do not grow",
 			"local token, before = now, tonumber(values[1])",
 			"local token, before = 1, nil",
-			nil, disorder,
-		}, {
-			"nobody waits for those who have not heard",
-			"return math.max(debt, now + (last_run == run and settle or settle_long))",
-			"return debt",
-			frozenRestarts(), overlap,
+			disorder,
 		}, {
 			"nobody wins",
 			"if on_lock == 1 and not ahead then",
 			"if on_lock == 0 and not ahead then",
-			nil, notFree,
+			notFree,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -49,10 +43,7 @@ func TestBrokenProtocol(t *testing.T) {
 			m := draw(1)
 			m.longest, m.unavailable, m.broken = 300*time.Millisecond, time.Second, []edit{{tt.old, tt.new}}
 			tr := newTrial(t, 1, m)
-			if tt.steps == nil {
-				tt.steps = []step{{at: time.Second, blow: blow{What: flushScript}}}
-			}
-			tr.strike(tt.steps)
+			tr.strike([]step{{at: time.Second, blow: blow{What: flushScript}}})
 			problems := tr.finish()
 			tr.summarize()
 			for _, p := range problems {
@@ -63,20 +54,4 @@ func TestBrokenProtocol(t *testing.T) {
 			}
 		})
 	}
-}
-
-// frozenRestarts restarts the server while children are stopped, for less than their
-// lease.
-func frozenRestarts() (steps []step) {
-	const at, every, frozen = 700 * time.Millisecond, 1500 * time.Millisecond, 350 * time.Millisecond
-	for i := range time.Duration(3) {
-		begin := at + i*every
-		for r := routeChild; r < routeCount; r++ {
-			stop := blow{What: stopProcess, Route: r, For: frozen}
-			steps = append(steps, step{begin, stop, false}, step{begin + frozen, stop, true})
-		}
-		steps = append(steps, step{at: begin + 20*time.Millisecond, blow: blow{What: restart}})
-	}
-	slices.SortStableFunc(steps, func(a, b step) int { return int(a.at - b.at) })
-	return steps
 }

@@ -158,9 +158,8 @@ func (l *line) holdBy(h *held) {
 func (l *line) prepare(o *options) {
 	a := &l.attempt
 	a.Wait, a.CheckInterval, a.Behind, a.RetryAfter = o.waits(), o.checkInterval, l.behind, 0
-	select {
-	case <-a.wake: // it asks for the attempt that comes now, or was meant for one before
-	default:
+	if len(a.wake) > 0 {
+		<-a.wake // it asks for the attempt that comes now, or was meant for one before
 	}
 }
 

@@ -148,7 +148,7 @@ func (b *Base) contend(w *waiter) (*held, error) {
 	o, a := &w.options, &w.line.attempt
 	var timer *time.Timer
 	for ; ; b.lines.again(w) {
-		g, err := b.try(w, a)
+		g, err := b.lines.driver.Try(w, a)
 		if err == nil {
 			return b.granted(w, g)
 		}
@@ -190,24 +190,6 @@ func (b *Base) contend(w *waiter) (*held, error) {
 			return nil, w.reason(outcome)
 		}
 	}
-}
-
-// try makes an attempt for w, the front of its line. A Driver that panics leaves the
-// line to those behind.
-func (b *Base) try(w *waiter, a *Attempt) (Grant, error) {
-	returned := false
-	defer func() {
-		if !returned {
-			_, _ = b.lines.giveUp(w)
-			w.free()
-			b.lines.mu.Lock()
-			defer b.lines.mu.Unlock()
-			b.ended()
-		}
-	}()
-	g, err := b.lines.driver.Try(w, a)
-	returned = true
-	return g, err
 }
 
 // outcome is what an attempt that ended with err has told.

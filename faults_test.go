@@ -126,32 +126,6 @@ func TestCloseWaitsForChecks(t *testing.T) {
 	})
 }
 
-// A Driver that panics leaves nobody waiting behind it.
-func TestPanicInTry(t *testing.T) {
-	panics := true
-	l := locker.NewBase(&fake{try: func(context.Context, *locker.Attempt) (locker.Grant, error) {
-		if panics {
-			panics = false
-			panic("a bug in the Driver")
-		}
-		return locker.Grant{Token: 1}, nil
-	}})
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic is swallowed")
-			}
-		}()
-		_, _ = l.Acquire(t.Context(), "x")
-	}()
-	if _, err := l.Acquire(t.Context(), "x"); err != nil {
-		t.Error(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
 // A Driver may be made of a Locker: what ends the outer Acquire is no timeout of the
 // inner one, and no Close.
 func TestLockerInLocker(t *testing.T) {

@@ -212,6 +212,32 @@ func TestGivingWayToOneWhoLeaves(t *testing.T) {
 	})
 }
 
+// The same, where the one who waits has come after the holder had gone, and has looked
+// instead of claiming: no holder tells it, and the claim knows of it by its ping.
+func TestWaitingForOneWhoLeaves(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		x := open(t, slow(t, s, 80*time.Millisecond), protocol)
+		release(t, acquire(t, x, "other"))
+		l := open(t, s.Addr, protocol)
+		first := acquire(t, open(t, s.Addr, protocol), "n")
+		if _, err := l.Acquire(t.Context(), "n", noWait); err == nil {
+			t.Fatal("acquired a lock that is held") // from now on l looks before it claims
+		}
+		release(t, first)
+		held := acquire(t, l, "n", locker.WithCheckInterval(time.Hour))
+		tried := make(chan error)
+		go func() {
+			_, err := x.Acquire(t.Context(), "n", noWait)
+			tried <- err
+		}()
+		poll(t, "the claim", func() bool { return s.Do("PUBSUB", "NUMSUB", "n").([]any)[1] == int64(2) })
+		release(t, held)
+		got(t, waiter(t.Context(), t, l, time.Hour), time.Now(), bound)
+		<-tried
+	})
+}
+
 // One who listens to everything (PSUBSCRIBE) keeps no wake-up from those whom it is
 // for.
 func TestPatternSubscriber(t *testing.T) {

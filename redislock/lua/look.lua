@@ -43,7 +43,11 @@ if not place then
   end
   place = place_of(queue, sid) or append(queue, sid, ttl)
   local last = parse_holder(call('MGET', holder)[1])
-  if last then publish(hold_channel(n, last), 'wait') end
+  if last and subscribers(hold_channel(n, last)) > 0 then
+    publish(hold_channel(n, last), 'wait')
+  elseif not is_free then
+    publish(n, ping) -- claims that are to fail: who is pinged knows that others wait
+  end
 end
 
 if is_free then

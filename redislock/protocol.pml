@@ -1,0 +1,728 @@
+/*
+ * A model of how locks work on Redis, for spin (Debian's package): the server's
+ * side of one lock, and processes that claim it, hold it, wait for it and fail.
+ * protocol_check.sh has spin look at every state that they can come to.
+ *
+ * Each step names the script or the function that it stands for. Who changes the
+ * one has to change the other.
+ *
+ * What is checked, and where:
+ *   - Exclusion: no two hold the lock with Done open. (grant, foreign)
+ *   - Tokens: each lock has a greater one than all before. (grant)
+ *   - No lost wake-up: the check interval passes only when nothing else can happen,
+ *     and no more than K times before somebody is granted the lock. With K 0, nobody
+ *     who waits for a free lock is ever left without a wake-up. (clock)
+ *   - Nobody is stuck elsewhere. (spin's invalid end states)
+ *
+ * A step may take any time: so may what it sends, and the answer. Where the protocol
+ * relies on the clock, the model says that it is kept:
+ *   - Settling lasts until the last holder has heard of its loss (SettleTime).
+ *   - A session is disconnected, or put out of the queue, only while it is frozen, and
+ *     its lease is over (lease.go says why). Just then it may come back.
+ *   - The check interval is longer than all that takes no timer. So is the time after
+ *     which a claim gives way (yieldAfter): not to others who claim, who are gone by then.
+ *
+ * What is left out:
+ *   - A restart of the server, failover, slots that move: they end all sessions, and
+ *     the next holder settles for a lease. Who is frozen within its lease, or does not
+ *     hear within SettleTime that its connection was cut, is covered by tokens alone.
+ *   - n-holder deleted just when its holder's connection is cut: nobody is named to be
+ *     waited for, so there are two holders for as long as SettleTime would have been.
+ *   - A foreign holder where connections are cut (it does not settle), or that hangs.
+ *   - More than two faults, and more than one among three processes.
+ *   - Scripts on the session's own connection run in order with the rest; here they
+ *     may run at any time after it, as by the client, which includes that. "notyet"
+ *     changes nothing, and is not there.
+ *   - What is done for speed alone: "near", polls at longer intervals behind the first
+ *     two of the queue, passing the lock on within a process. The goroutines of a
+ *     process are put in order by line.go: here there is one.
+ */
+
+/* How much there is of everything: spin -D. */
+#ifndef N
+#define N 2        /* processes */
+#endif
+#ifndef TRY
+#define TRY 0      /* 1: some Acquires do not wait */
+#endif
+#ifndef GIVEUP
+#define GIVEUP 0   /* how many of them may give up */
+#endif
+#ifndef CLOSE
+#define CLOSE 0    /* 1: who is done closes its Locker */
+#endif
+#ifndef POLLS
+#define POLLS 0    /* how many waiters look before they have to */
+#endif
+#ifndef K
+#define K 0        /* how many check intervals may pass before somebody has the lock */
+#endif
+#ifndef FAULTS
+#define FAULTS 0   /* how many of those that are allowed happen: */
+#endif
+#ifndef VANISH
+#define VANISH 0   /* keys are deleted */
+#endif
+#ifndef CRASH
+#define CRASH 0    /* a process is killed */
+#endif
+#ifndef LOSE
+#define LOSE 0     /* a connection is cut */
+#endif
+#ifndef HANG
+#define HANG 0     /* a process is frozen, for a time or for ever */
+#endif
+#ifndef FOREIGN
+#define FOREIGN 0  /* 1: there is a contender of another library */
+#endif
+
+/* Rules. With -DBROKEN=one of them it is not kept, and spin has to find an error. */
+#ifndef BROKEN
+#define BROKEN 0
+#endif
+#define ALONE    1   /* only being alone on the channel wins, no key does */
+#define SETTLE   2   /* a winner waits until the last holder knows of its loss */
+#define INHERIT  3   /* or, if it leaves before, the next one waits for both */
+#define FORGET   4   /* Close keeps a hint that somebody has to be waited for */
+#define LEASE    5   /* who was frozen sees by the clock that its lock is lost */
+#define TIME     6   /* a token is no less than the clock of the server */
+#define COUNT    7   /* a winner knows whether others wait */
+#define RELEASE  8   /* who leaves, and knows that others wait, wakes one */
+#define PASS_ON  9   /* who gives up passes on a wake-up */
+#define ORDER    10  /* who steps back is on its wait channel before it leaves the lock's */
+#define KILL     11  /* a holder that hangs is disconnected */
+#define EVICT    12  /* a waiter that hangs is put out of the queue */
+#define TELL     13  /* who queues up tells the holder */
+#define PING     14  /* or, where none is known, those who claim the lock */
+
+#define SIDS (N + FAULTS) /* who has lost its session has another one */
+#define NONE 15
+#define OTHER 14 /* unknownHolder */
+#define bit(s) (1 << (s))
+
+mtype = { poll, join, ask };              /* why one looks */
+mtype = { won, held, first, free, idle }; /* what a script answers */
+
+/* The server. Sessions are numbered. */
+bool lives[SIDS];     /* its connection, and its session channel */
+bool on_lock[SIDS];   /* subscribed to n and n:h:<sid>, which is one command */
+bool on_wait[SIDS];   /* subscribed to n:w:<sid> */
+byte subscribers;     /* of n */
+chan queue = [SIDS] of { byte }; /* n-queue */
+byte holder = NONE;   /* n-holder: SID */
+byte owing;           /* n-holder: UNTIL, as the set of sessions that have to hear of their loss */
+bool fence = true;    /* n-fence is there */
+byte closing = NONE;  /* a session whose process has closed the connection */
+
+byte owner[SIDS];     /* whose session it is */
+byte next = N;        /* the next session */
+byte cut;             /* the sessions whose locks are gone, and who do not know it yet */
+
+/* The processes, as far as others see them. */
+byte sid[N];          /* its session */
+bool queued[N];       /* member.queued */
+bool woken[N];        /* member.woken */
+bool told[N];         /* member.told */
+bool holds[N];        /* member.hold: it has won, and may be settling yet */
+bool has_lock[N];     /* Acquire has returned, and Done is open */
+byte token[N];        /* of who has won: its place among those and the last one granted, 0 */
+bool sleeping[N];     /* waits for a wake-up or the check interval */
+bool due[N];          /* its check interval has passed */
+bool dead[N];         /* makes no step any more */
+bool hung[N];         /* makes none for now */
+bool late[N];         /* its lease is over */
+
+byte intervals;       /* that have passed since somebody had the lock */
+byte polls = POLLS;
+bool foreign_on, foreign_holds;
+mtype answer;         /* of the script that has just run; 0 between steps */
+
+hidden byte ahead, last, debt, i, is_next, is_free, has_place; /* used within one d_step */
+
+#define runs(p) (!hung[p] && !dead[p])
+#define up(p) (runs(p) && lives[sid[p]]) /* and the server takes what it sends */
+
+/* At each point where a process may be for some time: its session ends. (session.end,
+ * by the reading goroutine, or by watch and Check when the lease is over) */
+#define OR_ENDS :: atomic { dead[p] || runs(p) && (!lives[sid[p]] || late[p] && holds[p]) -> goto over }
+
+/* common.lua: tell, wake */
+inline wake(s) {
+	if
+	:: on_wait[s] || on_lock[s] -> woken[owner[s]] = true
+	:: else
+	fi
+}
+
+/* publish(hold_channel(n, s), 'wait') */
+inline tell(s) {
+	if
+	:: s != NONE && on_lock[s] && BROKEN != TELL -> told[owner[s]] = true
+	:: else
+	fi
+}
+
+/* common.lua: first_waiting, is_waiting */
+inline first_waiting(me) {
+	do
+	:: empty(queue) -> ahead = NONE; break
+	:: nempty(queue) ->
+		queue?<ahead>;
+		if
+		:: ahead == me || on_wait[ahead] || on_lock[ahead] -> break
+		:: else -> queue?_
+		fi
+	od
+}
+
+/* common.lua: append, place_of */
+inline append(s) {
+	if
+	:: !queue??[eval(s)] -> queue!s
+	:: else
+	fi
+}
+
+/* common.lua: pass_on */
+inline pass_on(me) {
+	first_waiting(NONE);
+	if
+	:: ahead == NONE
+	:: ahead != NONE && holder != NONE && holder != me && on_lock[holder] -> tell(holder)
+	:: else -> wake(ahead)
+	fi
+}
+
+/* claim.lua: queue_up, and member.held */
+inline queue_up(me) {
+	answer = held;
+	if
+	:: wants || queued[p] -> append(me); queued[p] = true
+	:: else
+	fi
+}
+
+/* claim.lua: settled_at. last is whom n-holder names. */
+inline settled_at() {
+	debt = (BROKEN == INHERIT -> 0 : owing & cut);
+	if
+	:: last != NONE && !lives[last] -> debt = debt | (bit(last) & cut)
+	:: else
+	fi
+}
+
+/* claim.lua: the token, max(last + 1, TIME). The clock of the server goes on, so it is
+ * greater than all before. */
+inline issue() {
+	token[p] = 0;
+	for (i : 0 .. N - 1) {
+		if
+		:: token[i] > token[p] -> token[p] = token[i]
+		:: else
+		fi
+	}
+	token[p] = (BROKEN == TIME && !fence -> 0 : token[p] + 1);
+	fence = true
+}
+
+/* A ping on n: who claims the lock knows then that others wait. (member.pingedWith) */
+inline ping() {
+	for (i : 0 .. SIDS - 1) {
+		if
+		:: i != sid[p] && on_lock[i] && !holds[owner[i]] -> told[owner[i]] = true
+		:: else
+		fi
+	}
+	i = 0
+}
+
+/* claim.lua, and what claim.won and member.held make of it */
+inline claim_lua(me) {
+	last = holder;
+	first_waiting(me);
+	is_next = (ahead == me);
+	ahead = (is_next -> NONE : ahead);
+	if
+	:: ahead == NONE && (subscribers == 1 || BROKEN == ALONE && (last == NONE || !on_lock[last])) ->
+		issue();
+		settled_at(); holder = me; owing = debt; settling = debt;
+		if
+		:: is_next -> queue?_
+		:: else
+		fi;
+		queued[p] = false; holds[p] = true;
+		told[p] = told[p] || nempty(queue) && BROKEN != COUNT;
+		answer = won
+	:: subscribers == 1 && ahead != NONE ->
+		wake(ahead);
+		queue_up(me)
+	:: subscribers > 1 && last != NONE && last != me && on_lock[last] ->
+		queue_up(me);
+		if
+		:: queued[p] -> tell(last)
+		:: else
+		fi
+	:: else ->
+		if
+		:: ahead != NONE || known == OTHER -> queue_up(me)
+		:: ahead == NONE && known < OTHER && on_lock[known] ->
+			holder = known; owing = 0;
+			queue_up(me);
+			if
+			:: queued[p] -> tell(known)
+			:: else
+			fi
+		:: else ->
+			settled_at(); holder = me; owing = debt;
+			answer = first
+		fi
+	fi
+}
+
+/* look.lua. who is set to the one that the answer names. */
+inline look_lua(me, why) {
+	is_free = (subscribers == 0);
+	first_waiting(me);
+	if
+	:: is_free && ahead != NONE && ahead == evict -> queue??eval(evict); first_waiting(me)
+	:: else
+	fi;
+	evict = NONE; who = NONE; answer = 0;
+	has_place = queue??[eval(me)];
+	if
+	:: !has_place && why != poll && is_free && ahead == NONE -> answer = free
+	:: !has_place && why != poll && is_free && ahead != NONE -> wake(ahead)
+	:: else
+	fi;
+	if
+	:: answer == 0 && !has_place && why == ask -> answer = held
+	:: answer == 0 && !has_place && why != ask ->
+		if
+		:: why == poll ->
+			for (i : 0 .. SIDS - 1) {
+				if
+				:: on_wait[i] -> append(i)
+				:: else
+				fi
+			}
+			first_waiting(me)
+		:: else
+		fi;
+		append(me);
+		if
+		:: holder != NONE && on_lock[holder] -> tell(holder)
+		:: (holder == NONE || !on_lock[holder]) && BROKEN != PING -> ping()
+		:: else
+		fi
+	:: else
+	fi;
+	if
+	:: answer == 0 && is_free && (ahead == NONE || ahead == me) -> answer = free
+	:: answer == 0 && is_free && ahead != NONE && ahead != me -> wake(ahead); answer = idle; who = ahead
+	:: answer == 0 && !is_free ->
+		answer = held;
+		if
+		:: why == poll -> ping()
+		:: else
+		fi;
+		if
+		:: holder != NONE && holder != me && on_lock[holder] -> who = holder
+		:: else
+		fi
+	:: else
+	fi
+}
+
+/* leave.lua */
+inline leave_lua(me) {
+	if
+	:: queue??[eval(me)] -> queue??eval(me)
+	:: else
+	fi;
+	if
+	:: BROKEN != PASS_ON -> pass_on(me)
+	:: else
+	fi
+}
+
+/* forget.lua */
+inline forget_lua(me) {
+	if
+	:: holder == me && ((owing & cut) == 0 || BROKEN == FORGET) -> holder = NONE; owing = 0
+	:: else
+	fi
+}
+
+/* The server ends a connection. Who holds a lock hears of it later. */
+inline drop(s) {
+	lives[s] = false; on_wait[s] = false;
+	if
+	:: on_lock[s] -> on_lock[s] = false; subscribers--
+	:: else
+	fi;
+	if
+	:: sid[owner[s]] == s && holds[owner[s]] && !late[owner[s]] && !dead[owner[s]] -> cut = cut | bit(s)
+	:: else
+	fi
+}
+
+/* Acquire returns a lock. */
+inline grant() {
+	assert(!foreign_holds);
+	assert(token[p] > 0);
+	for (i : 0 .. N - 1) {
+		assert(!has_lock[i]);
+		if
+		:: i != p -> token[i] = (token[i] > token[p] -> token[i] - token[p] : 0)
+		:: else
+		fi
+	}
+	token[p] = 0;
+	has_lock[p] = true; acquiring = false; wants = false; known = NONE; pinged = false; settling = 0;
+	intervals = 0
+}
+
+/* claim.send: SUBSCRIBE n n:h:<sid>. A lease runs from here. */
+inline subscribe() {
+	on_lock[sid[p]] = true; subscribers++;
+	told[p] = false; late[p] = false
+}
+
+inline awake() { sleeping[p] = false; due[p] = false }
+
+/* Acquire returns an error, or the lock was released. */
+inline rest() { acquiring = false; wants = false; quits = false }
+
+proctype process(byte p)
+{
+	bool acquiring;      /* in Acquire */
+	bool wants;          /* Attempt.Wait */
+	bool quits;          /* its ctx has ended */
+	bool pinged;         /* claim.settle: pinged */
+	byte known = NONE;   /* claim.holder: who has answered */
+	byte settling;       /* whom the winner has to wait for */
+	byte who = NONE;     /* whom a look has named */
+	byte evict = NONE;   /* whom the next look is to put out of the queue */
+
+attempt: /* session.try, member.mustLook. Who has met others lately looks first. */
+	if
+	:: atomic { runs(p) && !acquiring -> goto stop }
+	:: atomic { up(p) ->
+		if
+		:: !acquiring -> acquiring = true; wants = true
+		:: !acquiring && TRY -> acquiring = true
+		:: acquiring
+		fi;
+		if
+		:: queued[p] && woken[p] -> woken[p] = false; subscribe(); goto claim
+		:: queued[p] && (!woken[p] || POLLS) -> goto look_to_poll /* the wake-up is on its way yet */
+		:: !queued[p] -> woken[p] = false; subscribe(); goto claim
+		:: !queued[p] && wants -> woken[p] = false; queued[p] = true; on_wait[sid[p]] = true; goto look_to_join
+		:: !queued[p] && !wants -> woken[p] = false; goto look_to_ask
+		fi }
+	OR_ENDS
+	fi;
+
+look_to_join: /* member.look */
+	if
+	:: atomic { up(p) -> d_step { look_lua(sid[p], join); who = NONE }; printf("%d: look to join: %e\n", p, answer);
+		if
+		:: answer == free -> answer = 0; queued[p] = false; goto looked
+		:: else -> answer = 0; sleeping[p] = true; goto asleep
+		fi }
+	OR_ENDS
+	fi;
+
+look_to_ask:
+	if
+	:: atomic { up(p) -> d_step { look_lua(sid[p], ask); who = NONE }; printf("%d: look to ask: %e\n", p, answer);
+		if
+		:: answer == free -> answer = 0; goto looked
+		:: else -> answer = 0; rest(); goto attempt
+		fi }
+	OR_ENDS
+	fi;
+
+look_to_poll: /* and member.judge: who does not answer for long enough is frozen */
+	if
+	:: atomic { up(p) -> d_step { look_lua(sid[p], poll) }; printf("%d: look to poll: %e\n", p, answer);
+		if
+		:: answer == free -> answer = 0; goto looked
+		:: answer == idle && hung[owner[who]] && sid[owner[who]] == who && BROKEN != EVICT ->
+			answer = 0; evict = who; who = NONE; goto look_to_poll
+		:: answer == held ->
+			d_step {
+				if
+				:: who == NONE -> /* member.others: the holder is not known */
+					for (i : 0 .. SIDS - 1) {
+						if
+						:: i != sid[p] && on_lock[i] && hung[owner[i]] && sid[owner[i]] == i -> who = i
+						:: else
+						fi
+					}
+				:: else
+				fi;
+				i = 0
+			};
+			if
+			:: who != NONE && hung[owner[who]] && sid[owner[who]] == who && BROKEN != KILL -> answer = 0; goto disconnect
+			:: else
+			fi
+		:: else
+		fi;
+		answer = 0; who = NONE; sleeping[p] = true; goto asleep }
+	OR_ENDS
+	fi;
+
+disconnect: /* member.disconnect. It may have come back meanwhile. */
+	if
+	:: atomic { up(p) -> printf("%d: CLIENT KILL of session %d\n", p, who); d_step { drop(who); who = NONE }; goto look_to_poll }
+	OR_ENDS
+	fi;
+
+looked:
+	if
+	:: atomic { up(p) -> subscribe() }
+	OR_ENDS
+	fi;
+
+claim: /* claim.settle */
+	if
+	:: atomic { up(p) -> d_step { claim_lua(sid[p]) }; printf("%d: claim: %e\n", p, answer);
+		if
+		:: answer == held -> answer = 0; goto step_back
+		:: answer == won -> answer = 0; goto settle
+		:: answer == first -> answer = 0
+		fi }
+	OR_ENDS
+	fi;
+	if
+	:: up(p) -> goto claim
+	:: atomic { up(p) && !pinged -> pinged = true; d_step { ping() }; goto claim } /* claim.ping */
+	:: atomic { up(p) && pinged && known == NONE -> /* member.answeredWith: a holder answers */
+		d_step {
+			for (i : 0 .. N - 1) {
+				if
+				:: i != p && holds[i] && up(i) && on_lock[sid[i]] -> known = sid[i]
+				:: else
+				fi
+			}
+			i = 0
+		};
+		goto claim }
+	:: atomic { up(p) && pinged && known == NONE -> /* claim.giveWay: somebody is there for longer than a claim takes */
+		d_step {
+			for (i : 0 .. N - 1) {
+				if
+				:: i != p && (holds[i] || hung[i]) && on_lock[sid[i]] -> known = OTHER
+				:: else
+				fi
+			}
+			known = (foreign_on -> OTHER : known)
+		};
+		goto claim }
+	:: atomic { up(p) && p < GIVEUP -> quits = true; goto step_back } /* claim.abandon */
+	OR_ENDS
+	fi;
+
+settle: /* claim.won. The first look at Err is part of it. */
+	if
+	:: atomic { runs(p) && !late[p] && ((settling & cut) == 0 || BROKEN == SETTLE) -> d_step { grant() }; printf("%d: has the lock\n", p) }
+	:: atomic { up(p) && p < GIVEUP -> quits = true; goto step_back }
+	OR_ENDS
+	fi;
+
+step_back: /* hold.StartRelease, member.stepBack: member.unsubscribe. When that is confirmed,
+            * what was said on the hold channel has come: told is what it is now. */
+	if
+	:: atomic { up(p) -> printf("%d: UNSUBSCRIBE\n", p);
+		known = NONE; pinged = false; settling = 0;
+		on_lock[sid[p]] = false; subscribers--;
+		on_wait[sid[p]] = queued[p] && BROKEN != ORDER;
+		woken[p] = woken[p] && queued[p]; /* member.forget */
+		holds[p] = false; has_lock[p] = false; token[p] = 0 }
+	OR_ENDS
+	fi;
+	if
+	:: atomic { up(p) ->
+		if
+		:: told[p] && BROKEN != RELEASE -> d_step { pass_on(sid[p]) }; printf("%d: release script\n", p) /* release.lua */
+		:: else
+		fi;
+		told[p] = false;
+		on_wait[sid[p]] = queued[p];
+		if
+		:: queued[p] && !quits -> sleeping[p] = true; goto asleep
+		:: queued[p] && quits -> goto leave
+		:: !queued[p] -> rest(); goto attempt
+		fi }
+	OR_ENDS
+	fi;
+
+asleep: /* Base.contend */
+	if
+	:: atomic { runs(p) && (woken[p] || due[p]) -> awake(); goto attempt }
+	:: atomic { runs(p) && polls > 0 -> polls--; awake(); goto attempt }
+	:: atomic { up(p) && p < GIVEUP -> awake(); goto leave }
+	OR_ENDS
+	fi;
+
+leave: /* session.leave */
+	if
+	:: atomic { up(p) -> d_step { leave_lua(sid[p]) }; printf("%d: leave script\n", p); queued[p] = false }
+	OR_ENDS
+	fi;
+	if
+	:: atomic { up(p) -> on_wait[sid[p]] = false; woken[p] = false; rest(); goto attempt }
+	OR_ENDS
+	fi;
+
+over: /* session.end: Done closes. An Acquire that waits goes on with a new session. */
+	if
+	:: atomic { dead[p] -> awake(); goto end }
+	:: atomic { runs(p) && (!lives[sid[p]] || closing == NONE) ->
+		awake(); queued[p] = false; woken[p] = false; told[p] = false; holds[p] = false; has_lock[p] = false; token[p] = 0;
+		known = NONE; pinged = false; settling = 0; who = NONE; evict = NONE;
+		cut = cut & ~bit(sid[p]);
+		if
+		:: lives[sid[p]] -> closing = sid[p]
+		:: else
+		fi;
+		if
+		:: quits -> rest()
+		:: else
+		fi;
+		late[p] = false;
+		sid[p] = next; owner[next] = p; lives[next] = true; next++;
+		printf("%d: new session %d\n", p, sid[p]);
+		goto attempt }
+	fi;
+
+stop:
+	if
+	:: !CLOSE -> goto end
+	:: CLOSE && dead[p] -> goto end
+	:: atomic { CLOSE && up(p) -> d_step { forget_lua(sid[p]) } } /* node.end: forget */
+	:: atomic { CLOSE && runs(p) && !lives[sid[p]] -> goto end }
+	fi;
+	atomic { d_step { dead[p] = true; drop(sid[p]) } };
+end:	skip
+}
+
+/* Another library, such as portalocker: it subscribes, and holds the lock if it is
+ * alone. It does not queue, and tells nobody that it leaves. */
+proctype foreign()
+{
+	do
+	:: atomic { foreign_on = true; subscribers++ };
+		if
+		:: atomic { subscribers == 1 ->
+			d_step {
+				for (i : 0 .. N - 1) { assert(!has_lock[i]) }
+				intervals = 0; foreign_holds = true
+			} };
+			foreign_holds = false
+		:: subscribers > 1
+		fi;
+		atomic { foreign_on = false; subscribers-- }
+	:: break
+	od
+}
+
+proctype faults()
+{
+	byte left = FAULTS, p;
+again:
+	do
+	:: atomic { left > 0 ->
+		/* Processes are alike: the first to be hit is 0. (With GIVEUP, one that gives up.) */
+		p = 0;
+		do
+		:: p < FAULTS - left && p < N - 1 -> p++
+		:: break
+		od;
+		left--;
+		if
+		:: VANISH -> holder = NONE; owing = 0; printf("n-holder vanishes\n")
+		:: VANISH -> fence = false; printf("n-fence vanishes\n")
+		:: VANISH -> d_step { do :: queue?_ :: empty(queue) -> break od }; printf("n-queue vanishes\n")
+		:: VANISH -> d_step { holder = NONE; owing = 0; fence = false; do :: queue?_ :: empty(queue) -> break od }; printf("FLUSHALL\n")
+		:: CRASH && !dead[p] && lives[sid[p]] -> d_step { dead[p] = true; has_lock[p] = false; drop(sid[p]) }; printf("%d: crashes\n", p)
+		:: LOSE && !dead[p] && lives[sid[p]] -> d_step { drop(sid[p]) }; printf("%d: its connection is cut\n", p)
+		:: HANG && !dead[p] && lives[sid[p]] -> goto hang
+		:: skip /* none */
+		fi;
+		p = 0 }
+	:: left == 0 -> break
+	od;
+	goto end;
+hang:
+	atomic { true ->
+		hung[p] = true; late[p] = true;
+		if
+		:: BROKEN == LEASE -> late[p] = false
+		:: else -> has_lock[p] = false
+		fi;
+		printf("%d: hangs\n", p);
+		if
+		:: dead[p] = true; goto again /* for ever */
+		:: goto resume
+		:: goto end_disconnected
+		fi };
+end_disconnected: /* until others have done something about it */
+	!lives[sid[p]] || queued[p] && !queue??[eval(sid[p])];
+resume:
+	atomic { hung[p] = false; printf("%d: goes on\n", p); goto again };
+end:	skip
+}
+
+/* The server drops what a client has closed. */
+proctype server()
+{
+end:	do
+	:: atomic { closing != NONE -> d_step { drop(closing); closing = NONE } }
+	od
+}
+
+/* When nothing else can happen, those who wait look at the lock. */
+proctype clock()
+{
+	bool waits;
+end:	do
+	:: atomic { timeout ->
+		waits = false;
+		d_step {
+			for (i : 0 .. N - 1) {
+				if
+				:: sleeping[i] && runs(i) -> due[i] = true; waits = true
+				:: else
+				fi
+			}
+			i = 0
+		};
+		if
+		:: waits -> waits = false; printf("the check interval passes\n"); intervals++; assert(intervals <= K)
+		:: else -> /* who hangs yet will do so for ever */
+			d_step { for (i : 0 .. N - 1) { dead[i] = dead[i] || hung[i] } i = 0 };
+			break
+		fi }
+	od
+}
+
+init {
+	atomic {
+		byte p = 0;
+		do
+		:: p < N -> sid[p] = p; owner[p] = p; lives[p] = true; run process(p); p++
+		:: p == N -> break
+		od;
+		p = 0;
+		run faults();
+		run server();
+		run clock();
+		if
+		:: FOREIGN -> run foreign()
+		:: else
+		fi
+	}
+}

@@ -11,6 +11,7 @@ import (
 )
 
 // A claim is one attempt to be alone on the channel of a lock.
+// In protocol.pml, too: a change here asks for one there.
 type claim struct {
 	*member
 	wait    bool // the session is in the queue, or wants to be

@@ -10,6 +10,7 @@ import (
 )
 
 // A hold is a lock that the session holds.
+// In protocol.pml, too: a change here asks for one there.
 type hold struct {
 	*member
 	token uint64

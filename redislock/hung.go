@@ -71,6 +71,7 @@ type verdict struct {
 }
 
 // judge decides what becomes of those who keep m from the lock, after a poll.
+// In protocol.pml, too: a change here asks for one there.
 func (m *member) judge(ctx context.Context, about whom) verdict {
 	s := m.session
 	patience := s.node.options.UnavailableTimeout

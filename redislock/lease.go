@@ -30,6 +30,9 @@ import (
 // primary of that moment, where it has to reach the session; and a claim is no
 // proof. As each costs a connection, there are half as many. In a Cluster, only the
 // primary of a shard runs the script that a heartbeat is.
+//
+// That it runs out in time is taken for granted in protocol.pml: a change here asks
+// for a look there.
 type lease struct {
 	holds    int              // the locks that need it
 	last     uint64           // the number of the latest heartbeat

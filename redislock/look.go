@@ -42,6 +42,7 @@ func (m *member) mustLook(a *locker.Attempt) (why string) {
 }
 
 // look returns nil if the lock is free for the attempt.
+// In protocol.pml, too: a change here asks for one there.
 func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error {
 	s := m.session
 	var before []command

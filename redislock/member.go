@@ -12,6 +12,7 @@ import (
 // A member is a session's part in one lock: it claims it, holds it or waits for
 // it. One goroutine at a time works on it, which Base sees to, and what a Try
 // that was cut short has left to do: busy.
+// In protocol.pml, too: a change here asks for one there.
 type member struct {
 	session     *session
 	name        string

@@ -120,6 +120,7 @@ func (s *session) memberOf(channel string) (m *member, kind string) {
 
 // pingedWith answers a message on the lock's channel, if it is a ping and the
 // session has a part in the lock. session.mu is held.
+// In protocol.pml, too: a change here asks for one there.
 func (m *member) pingedWith(text string) outgoing {
 	s := m.session
 	var p ping

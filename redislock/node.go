@@ -150,6 +150,7 @@ func (n *node) held(channel string) {
 
 // end ends the session. Nobody is to wait for this process to hear that it has lost
 // what it gave back: it deletes its hints first.
+// In protocol.pml, too: a change here asks for one there.
 func (n *node) end() {
 	n.mu.Lock()
 	n.closed = true

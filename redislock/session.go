@@ -147,6 +147,7 @@ func (s *session) greet(ctx context.Context) error {
 
 // end ends the session: what it held is lost at once, and those who wait go on
 // with a new session.
+// In protocol.pml, too: a change here asks for one there.
 func (s *session) end(cause error) {
 	s.mu.Lock()
 	if s.cause != nil {

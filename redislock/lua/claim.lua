@@ -7,6 +7,7 @@
 --       that it holds n, or 'foreign' if someone else has, or ''
 -- Returns 'won TOKEN WAITING SETTLE', with SETTLE in microseconds,
 --         'held PLACE' (PLACE 0: not queued), 'first' or 'notyet'.
+-- A step of ../protocol.pml: a change here asks for one there.
 local fence, holder, queue = KEYS[1], KEYS[2], KEYS[3]
 local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
   ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7],

@@ -8,6 +8,7 @@
 -- session, its token (0 while it claims), the server's run id, the times in
 -- microseconds until when the next holder has to settle and since when the lock
 -- is held, and whose session it is. "-" is unknown.
+-- Much of it is in ../protocol.pml, too: a change here asks for one there.
 
 -- redis.call, but an error says of which command it is. (Redis does not tell
 -- which one an ACL denies to a script.)

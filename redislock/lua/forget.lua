@@ -3,6 +3,7 @@
 -- it has to for one before.
 -- KEYS: n-holder
 -- ARGV: sid
+-- A step of ../protocol.pml: a change here asks for one there.
 local sid, _, till = parse_holder(call('MGET', KEYS[1])[1])
 if sid == ARGV[1] and till <= microseconds() then call('DEL', KEYS[1]) end
 return 'ok'

@@ -2,6 +2,7 @@
 -- passed on.
 -- KEYS: n-holder, n-queue
 -- ARGV: n, sid
+-- A step of ../protocol.pml: a change here asks for one there.
 local holder, queue = KEYS[1], KEYS[2]
 local n, sid = ARGV[1], ARGV[2]
 

@@ -9,6 +9,7 @@
 -- session from the lock: 'idle SID' where the lock is free and it is the turn of
 -- that one, else 'pinged SID TOKEN CLIENT' for the holder, or 'pinged' where the
 -- holder is not known, if the ping has reached anybody.
+-- A step of ../protocol.pml: a change here asks for one there.
 local holder, queue = KEYS[1], KEYS[2]
 local n, sid, ttl, why, ping, evict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 

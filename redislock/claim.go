@@ -22,6 +22,7 @@ type claim struct {
 	met        bool  // others on the channel
 	refused    error // guarded by session.mu: why there is no subscription
 	asked      bool  // a run of the script is under way
+	named      bool  // which was told who has answered that it holds the lock
 	answers    chan answer
 	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed, or has failed
 }
@@ -34,7 +35,7 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 	m.session.mu.Lock()
 	defer m.session.mu.Unlock()
 	c.wait = a.Wait || m.queued
-	m.claiming, m.told, m.pinged = true, false, false
+	m.claiming, m.granted, m.unsure, m.told, m.pinged = true, false, false, false, false
 	c.sent = time.Now()
 	m.holder, m.answered = "", make(chan struct{})
 	return c
@@ -61,16 +62,23 @@ func (c *claim) run(before []command) {
 	c.asked = true
 	s.mu.Lock()
 	known := c.holder
+	c.named = known != ""
+	c.unsure = !s.fast
 	s.mu.Unlock()
 	wait := "0"
 	if c.wait {
 		wait = "1"
 	}
 	s.run(before, claimScript,
-		[]string{c.channel + "-fence", c.channel + "-holder", c.channel + "-queue"},
+		[]string{c.channel + "-fence", c.channel + "-holder", c.channel + "-queue", c.channel + "-yield"},
 		[]string{c.channel, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
 			microseconds(o.SettleTime), microseconds(o.lease()), known},
 		func(text string, err error) {
+			if err == nil {
+				s.mu.Lock()
+				c.granted, c.unsure = strings.HasPrefix(text, "won "), false
+				s.mu.Unlock()
+			}
 			select {
 			case c.answers <- answer{text, err}:
 			default: // the SUBSCRIBE failed before
@@ -116,14 +124,14 @@ func (c *claim) settle(ctx context.Context) (string, error) {
 		case "first":
 			if since.IsZero() {
 				since, c.met = time.Now(), true
-				giveWay = max(yieldAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
+				giveWay = max(giveWayAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
 			}
 			met := time.Since(since)
 			if met >= pingAfter && !pinged {
 				pinged = true
 				c.ping()
 			}
-			if met >= giveWay {
+			if met >= giveWay || c.named { // by now, or it is no session
 				c.giveWay()
 			} else if err := c.pause(ctx, backoff); err != nil {
 				return "", err
@@ -174,9 +182,7 @@ func (c *claim) pause(ctx context.Context, d time.Duration) error {
 func (c *claim) giveWay() {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
-	if c.holder == "" {
-		c.holder = unknownHolder
-	}
+	c.holder = unknownHolder
 }
 
 // won makes a hold of "won TOKEN WAITING SETTLE", when it is settled that the
@@ -197,8 +203,8 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 	c.told = c.told || waiting
 	c.hold = h
 	s.take(c.sent)
+	s.noteHeld(c.channel)
 	s.mu.Unlock()
-	s.node.held(c.channel)
 	if pause > 0 {
 		s.node.log.Debug("settling", "lock", c.name, "for", pause)
 		err = s.sleep(ctx, pause)

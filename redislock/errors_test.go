@@ -19,6 +19,8 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	defer cluster.Close()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer ring.Close()
 	client := redistest.Client(t, "127.0.0.1:1", nil)
@@ -32,6 +34,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nil", nil, nil, "nil"},
 		{"nil pointer", none, nil, "nil"},
 		{"Ring", ring, nil, "*redis.Ring"},
+		{"PortalockerNames in a Cluster", cluster, &redislock.Options{PortalockerNames: true}, "Options.PortalockerNames"},
 
 		{"SettleTime", client, &redislock.Options{SettleTime: -1}, "SettleTime"},
 		{"UnavailableTimeout", client, &redislock.Options{UnavailableTimeout: -time.Second}, "UnavailableTimeout"},

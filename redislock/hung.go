@@ -137,10 +137,11 @@ func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 
 // others returns the connections that may be on the lock's channel: those of
 // sessions that hold or claim it, and those with the names that portalocker gives
-// to the connections of its locks. No other connection is ever cut.
+// to the connections of its locks, but for sessions with such a name that only wait.
+// No other connection is ever cut.
 func (m *member) others(ctx context.Context) (map[string]string, error) {
 	node := m.session.node
-	holding := make(map[string]bool)
+	onLock := make(map[string]bool) // by session id
 	pattern := escapePattern(m.channel) + ":h:*"
 	list := node.client().PubSubChannels
 	if node.shard != nil {
@@ -151,21 +152,49 @@ func (m *member) others(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	for _, channel := range channels {
-		holding[sessionName(strings.TrimPrefix(channel, m.channel+":h:"))] = true
+		onLock[strings.TrimPrefix(channel, m.channel+":h:")] = true
 	}
-	delete(holding, sessionName(m.session.id))
+	delete(onLock, m.session.id)
 	clients, err := node.subscribers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(clients, func(_, name string) bool { return !holding[name] && !isPortalocker(name, m.name) })
-	return clients, nil
+	var doubtful []string
+	maps.DeleteFunc(clients, func(_, name string) bool {
+		id := idIn(name)
+		switch {
+		case onLock[id] && isSession(name, id, m.name):
+			return false
+		case !isPortalocker(name, m.name) || id == m.session.id:
+			return true
+		case id != "":
+			doubtful = append(doubtful, sessionName(id))
+		}
+		return false
+	})
+	if len(doubtful) == 0 {
+		return clients, nil
+	}
+	sessions, err := node.client().PubSubNumSub(ctx, doubtful...).Result()
+	maps.DeleteFunc(clients, func(_, name string) bool {
+		id := idIn(name)
+		return !onLock[id] && sessions[sessionName(id)] > 0
+	})
+	return clients, err
 }
 
-// isPortalocker reports whether portalocker calls the connection of a lock so.
-func isPortalocker(client, lock string) bool {
-	rest, ok := strings.CutPrefix(client, lock+"-lock")
-	return ok && (rest == "" || rest[0] == '-' && isSessionID(rest[1:]))
+// isSession reports whether the connection of session id is called so.
+func isSession(client, id, lock string) bool {
+	return client == sessionName(id) || client == portalockerName(lock, id)
+}
+
+// idIn returns the id of a session, or of a holder of portalocker, at the end of the
+// name of a connection, or "".
+func idIn(name string) string {
+	if id := name[max(0, len(name)-32):]; isSessionID(id) {
+		return id
+	}
+	return ""
 }
 
 // disconnect cuts the connections of those who have not answered, and reports
@@ -197,16 +226,16 @@ func (m *member) hung(ctx context.Context, matter doubt) (map[string]string, err
 	if matter.about.sid != "" {
 		// The name of a session is that of one connection only, ever: it was there at
 		// the ping if it is there now, also where Redis has begun to count again.
-		name := sessionName(matter.about.sid)
 		clients, err := m.session.node.subscribers(ctx)
-		if clients[matter.about.client] != name {
+		name := clients[matter.about.client]
+		if !isSession(name, matter.about.sid, m.name) {
 			return nil, err
 		}
 		return map[string]string{matter.about.client: name}, err
 	}
 	now, err := m.others(ctx)
 	maps.DeleteFunc(now, func(id, name string) bool {
-		who := name[max(0, len(name)-32):]
+		who := idIn(name)
 		if name == m.name+"-lock" {
 			who = unknownHolder
 		}

@@ -154,17 +154,21 @@ func (s *session) watch() {
 	every = max(min(every, o.HealthCheckInterval/4), time.Millisecond)
 	timer := time.NewTimer(every)
 	defer timer.Stop()
-	silence := silence{since: time.Now()}
+	silence, unused := silence{since: time.Now()}, unused{since: time.Now()}
 	for next := time.Now().Add(every); ; {
 		var now time.Time
 		select {
 		case <-s.done:
+			s.node.unlink(s)
 			return
 		case now = <-timer.C:
 		}
 		if s.expired() {
 			s.end(errLeaseOver)
-			return
+			continue
+		}
+		if s.node.options.PortalockerNames {
+			unused.look(s, now)
 		}
 		if !now.Before(next) {
 			next = now.Add(every)

@@ -68,7 +68,7 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 		m.beginPoll()
 		s.mu.Unlock()
 		answers := make(chan answer, 1)
-		s.run(before, lookScript, []string{m.channel + "-holder", m.channel + "-queue"},
+		s.run(before, lookScript, []string{m.channel + "-holder", m.channel + "-queue", m.channel + "-yield"},
 			[]string{m.channel, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
 		text, err := s.await(ctx, answers)
 		switch {
@@ -90,26 +90,36 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 			}
 			return nil
 		}
-		place, about, err := parseHeld(text)
+		place, about, left, err := parseHeld(text)
 		if err != nil {
 			return err
 		}
 		v := m.judge(ctx, about)
 		if !v.again {
-			return m.held(a, place, v.after)
+			return m.held(a, place, max(v.after, left))
 		}
 		evict = v.evict
 	}
 }
 
-// parseHeld parses "held PLACE" and what follows it, see look.lua.
-func parseHeld(text string) (place int, about whom, err error) {
+// parseHeld parses "held PLACE" and what follows it: who is in the way, see look.lua,
+// or for how long the lock is left to portalocker, to the first two in the queue.
+func parseHeld(text string) (place int, about whom, left time.Duration, err error) {
 	f := append(strings.Fields(text), "", "", "", "")
 	if place, err = strconv.Atoi(f[1]); err != nil || f[0] != "held" {
-		return 0, whom{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
+		return 0, whom{}, 0, fmt.Errorf("%w: %q from a script", errProtocol, text)
 	}
-	about = whom{role: f[2], sid: f[3], token: f[4], client: f[5]}
-	return place, about, nil
+	if f[2] != "yield" {
+		return place, whom{role: f[2], sid: f[3], token: f[4], client: f[5]}, 0, nil
+	}
+	us, err := strconv.Atoi(f[3])
+	if err != nil {
+		return 0, whom{}, 0, fmt.Errorf("%w: %q from a script", errProtocol, text)
+	}
+	if place <= 2 {
+		left = time.Duration(us) * time.Microsecond
+	}
+	return place, whom{}, left, nil
 }
 
 // held is the outcome of an attempt on a lock that another holds. One who waits

@@ -26,6 +26,8 @@ type member struct {
 	near     *time.Timer     // has one look who came to the front of the queue; nil: never yet
 	busy     chan struct{}   // closed when what is under way on the wire has ended; nil: nothing is
 	claiming bool            // subscribed to the lock, not sure to hold it
+	granted  bool            // the server has said that it has won
+	unsure   bool            // the server may have granted the lock, and its answer may come after a ping
 	hold     *hold           // held
 	queued   bool            // in n-queue, as far as known
 	waits    bool            // subscribed to the wait channel
@@ -42,7 +44,7 @@ const (
 	firstBackoff = 100 * time.Microsecond
 	maxBackoff   = 10 * time.Millisecond
 	pingAfter    = 2 * time.Millisecond
-	yieldAfter   = 50 * time.Millisecond // then it leaves, answer or not
+	giveWayAfter = 50 * time.Millisecond // then it leaves, answer or not
 	tokenBlock   = 32                    // tokens to reserve where a hand-over is likely; fewer than the microseconds that a claim takes
 )
 
@@ -172,9 +174,9 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, er
 	case strings.HasPrefix(text, "won "):
 		return c.won(ctx, text)
 	default:
-		place, _, err := parseHeld(text)
+		place, _, left, err := parseHeld(text)
 		if err == nil {
-			err = m.held(a, place, 0)
+			err = m.held(a, place, left)
 		}
 		m.stepBack(c.wait)
 		return locker.Grant{}, err
@@ -212,22 +214,23 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 			m.waits = false
 		}
 	}
+	yield := m.hold != nil && m.pinged
 	if m.hold != nil {
 		m.hold = nil
 		s.drop()
 	}
-	if m.told {
+	if m.told || yield {
 		s.noteContended(m.channel)
 	}
-	tellNow := m.told && s.fast
+	tellNow := (m.told || yield) && s.fast
 	s.mu.Unlock()
 
 	left := s.wire.unsubscribe(func(_ reply, err error) {
 		s.mu.Lock()
-		m.claiming = false
+		m.claiming, m.granted, m.unsure = false, false, false
 		// Who has queued up while the command was on its way is in the queue that the
 		// script after it has seen; without one, it runs now.
-		tell := m.told && err == nil && !tellNow
+		tell := (m.told || yield) && err == nil && !tellNow
 		m.told = false
 		s.mu.Unlock()
 		s.insist(err)
@@ -235,22 +238,26 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 		case !tell:
 			done(err)
 		case s.fast:
-			m.tell(nil, func(string, error) {})
+			m.tell(nil, yield, func(string, error) {})
 			done(nil)
 		default:
-			m.tell(nil, func(string, error) { done(nil) })
+			m.tell(nil, yield, func(string, error) { done(nil) })
 		}
 	}, channels...)
 	if tellNow {
-		m.tell(append(before, left), func(string, error) {})
+		m.tell(append(before, left), yield, func(string, error) {})
 	} else {
 		s.wire.send(append(before, left)...)
 	}
 }
 
 // tell runs the release script.
-func (m *member) tell(before []command, done func(string, error)) {
-	m.session.run(before, releaseScript, []string{m.channel + "-holder", m.channel + "-queue"}, []string{m.channel, m.session.id}, done)
+func (m *member) tell(before []command, yield bool, done func(string, error)) {
+	args := []string{m.channel, m.session.id, "0", "0"}
+	if yield {
+		args = []string{m.channel, m.session.id, microseconds(yieldTime), microseconds(yieldEvery)}
+	}
+	m.session.run(before, releaseScript, []string{m.channel + "-holder", m.channel + "-queue", m.channel + "-yield"}, args, done)
 }
 
 // leave gives up the place in the queue.
@@ -266,7 +273,7 @@ func (s *session) leave(ctx context.Context, name string) {
 	s.mu.Unlock()
 	defer m.begin()()
 	if queued {
-		if _, err := s.ask(ctx, leaveScript, []string{m.channel + "-holder", m.channel + "-queue"}, []string{m.channel, s.id}); err != nil {
+		if _, err := s.ask(ctx, leaveScript, []string{m.channel + "-holder", m.channel + "-queue", m.channel + "-yield"}, []string{m.channel, s.id}); err != nil {
 			s.node.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
 		}
 	}

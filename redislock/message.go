@@ -140,9 +140,10 @@ func (m *member) pingedWith(text string) outgoing {
 	} else if s.lease.pings++; s.lease.pings-s.lease.pongs > maxPongs {
 		return outgoing{} // and the lease is not renewed any more
 	}
-	answer := pong{HolderID: s.id, Mode: "exclusive", Protocol: 1, Elected: true}
-	if m.hold == nil {
-		answer.Mode, answer.Elected = "pending", false
+	answer := pong{HolderID: s.id, Mode: "pending", Protocol: 1}
+	if m.hold != nil || m.granted || foreign && m.unsure {
+		answer.Mode, answer.Elected = "exclusive", true
+	} else {
 		m.told = m.told || !foreign // it may give way to this claim, and wait
 	}
 	reply, _ := json.Marshal(answer) // cannot fail

@@ -20,12 +20,16 @@ type node struct {
 	shard  *cluster       // of which it is one primary; nil: of none
 
 	mu       sync.Mutex
-	session  *session            // guarded by mu: the latest
-	opening  chan struct{}       // guarded by mu: closed when the session under way is open, or has failed
-	openErr  error               // guarded by mu: how that went
-	commands *redis.Client       // guarded by mu: for scripts that do not run on the session
-	recent   map[string]struct{} // guarded by mu: channels of locks that were held lately; some, not all
-	closed   bool                // guarded by mu
+	links    map[string]*link // guarded by mu: by the channel of the lock, with PortalockerNames; else the one of all locks, by ""
+	commands *redis.Client    // guarded by mu: for scripts that do not run on the session
+	closed   bool             // guarded by mu
+}
+
+// A link is a session and what comes after it. The fields are guarded by node.mu.
+type link struct {
+	session *session      // the latest
+	opening chan struct{} // closed when the session under way is open, or has failed
+	openErr error         // how that went
 }
 
 const (
@@ -40,13 +44,13 @@ const (
 const failoverAddr = "FailoverClient"
 
 func newNode(d *driver, user *redis.Options) *node {
-	return &node{driver: d, user: user, moving: user.Addr == failoverAddr, recent: make(map[string]struct{})}
+	return &node{driver: d, user: user, moving: user.Addr == failoverAddr, links: make(map[string]*link)}
 }
 
 // try makes one attempt.
 func (n *node) try(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
 	for {
-		s, opened, err := n.open(ctx)
+		s, opened, err := n.open(ctx, n.channelOf(a.Name))
 		if err != nil {
 			return locker.Grant{}, err
 		}
@@ -67,28 +71,42 @@ func (n *node) channelOf(name string) string {
 	return name
 }
 
-// current returns the latest session, if it has not ended.
-func (n *node) current() *session {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.session == nil || n.session.ended() != nil {
-		return nil
+// linkOf returns by what the link of a lock is known.
+func (n *node) linkOf(channel string) string {
+	if n.options.PortalockerNames {
+		return channel
 	}
-	return n.session
+	return ""
 }
 
-// open returns the session, and whether it was opened for this call.
-func (n *node) open(ctx context.Context) (s *session, opened bool, err error) {
+// current returns the session that a lock would be on, or nil.
+func (n *node) current(channel string) *session {
 	n.mu.Lock()
-	if n.session != nil && n.session.ended() == nil {
+	defer n.mu.Unlock()
+	if l := n.links[n.linkOf(channel)]; l != nil && l.session != nil && l.session.ended() == nil {
+		return l.session
+	}
+	return nil
+}
+
+// open returns the session for a lock, and whether it was opened for this call.
+func (n *node) open(ctx context.Context, channel string) (s *session, opened bool, err error) {
+	key := n.linkOf(channel)
+	n.mu.Lock()
+	l := n.links[key]
+	if l == nil {
+		l = &link{}
+		n.links[key] = l
+	}
+	if l.session != nil && l.session.ended() == nil {
 		defer n.mu.Unlock()
-		return n.session, false, nil
+		return l.session, false, nil
 	}
-	if n.opening == nil {
-		n.opening = make(chan struct{})
-		n.running.Go(n.openNew)
+	if l.opening == nil {
+		l.opening = make(chan struct{})
+		n.running.Go(func() { n.openNew(l, key) })
 	}
-	opening := n.opening
+	opening := l.opening
 	n.mu.Unlock()
 	select {
 	case <-opening:
@@ -97,21 +115,33 @@ func (n *node) open(ctx context.Context) (s *session, opened bool, err error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.session, true, n.openErr
+	return l.session, true, l.openErr
 }
 
 // openNew opens a session for all who wait for one.
-func (n *node) openNew() {
+func (n *node) openNew(l *link, key string) {
 	// No caller's ctx: one that ends would end it for all. dial bounds it.
-	s, err := openSession(n.ctx, n)
+	s, err := openSession(n.ctx, n, key)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil && n.closed {
 		s.end(errClosing)
 	}
-	n.session, n.openErr = s, withoutArguments(err)
-	close(n.opening)
-	n.opening = nil
+	l.session, l.openErr = s, withoutArguments(err)
+	close(l.opening)
+	l.opening = nil
+	if s == nil {
+		delete(n.links, key)
+	}
+}
+
+// unlink forgets a session that has ended.
+func (n *node) unlink(s *session) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l := n.links[s.link]; l != nil && l.session == s && l.opening == nil {
+		delete(n.links, s.link)
+	}
 }
 
 // client returns the client for commands that do not go by the session: a small
@@ -135,30 +165,27 @@ func (n *node) ownOptions() *redis.Options {
 	return o
 }
 
-// held remembers that the lock of a channel was held, for Close.
-func (n *node) held(channel string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if _, ok := n.recent[channel]; !ok && len(n.recent) >= maxRecent {
-		for other := range n.recent {
-			delete(n.recent, other)
-			break
-		}
-	}
-	n.recent[channel] = struct{}{}
-}
-
-// end ends the session. Nobody is to wait for this process to hear that it has lost
+// end ends the sessions. Nobody is to wait for this process to hear that it has lost
 // what it gave back: it deletes its hints first.
 // In protocol.pml, too: a change here asks for one there.
 func (n *node) end() {
 	n.mu.Lock()
 	n.closed = true
-	n.mu.Unlock()
-	if s := n.current(); s != nil {
-		n.forget(s)
-		s.end(errClosing)
+	var live []*session
+	for _, l := range n.links {
+		if l.session != nil {
+			live = append(live, l.session)
+		}
 	}
+	n.mu.Unlock()
+	var ending sync.WaitGroup
+	for _, s := range live {
+		ending.Go(func() {
+			s.forget()
+			s.end(errClosing)
+		})
+	}
+	ending.Wait()
 }
 
 // close frees what the node uses, when it has ended and nothing is under way.
@@ -167,21 +194,6 @@ func (n *node) close() error {
 		return nil
 	}
 	return n.commands.Close()
-}
-
-// forget deletes the hints that name the session, for as long as that is quick.
-func (n *node) forget(s *session) {
-	ctx, cancel := context.WithTimeout(context.Background(), n.options.UnavailableTimeout)
-	defer cancel()
-	answers := make(chan answer, len(n.recent))
-	for channel := range n.recent {
-		s.run(nil, forgetScript, []string{channel + "-holder"}, []string{s.id}, answerTo(answers))
-	}
-	for range n.recent {
-		if _, err := s.await(ctx, answers); err != nil {
-			return
-		}
-	}
 }
 
 func countOf(words []string) string { return strconv.Itoa(len(words)) }

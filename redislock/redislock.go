@@ -14,9 +14,9 @@
 // needs.
 //
 // Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
-// token), n-holder and n-queue. The keys are hints, which expire when a name was not
-// used for 7 days: one that is deleted, evicted or forged costs order or time, never
-// exclusion. Each session has a channel locker:session:*.
+// token), n-holder, n-queue and n-yield. The keys are hints, which expire when a name
+// was not used for 7 days: one that is deleted, evicted or forged costs order or time,
+// never exclusion. Each session has a channel locker:session:*.
 //
 // # What is promised
 //
@@ -113,6 +113,14 @@ type Options struct {
 	// HealthCheckInterval is how often an idle session is checked with a PING.
 	// The default is 10 s.
 	HealthCheckInterval time.Duration
+
+	// PortalockerNames gives each lock a connection of its own, with the name that
+	// portalocker gives to its connections, so that processes that lock with
+	// portalocker 4 (Python) can disconnect one of this library that hangs; without
+	// it, only those of this library do. Each lock that is held or waited for then
+	// costs a connection, and a first Acquire the time to open it. It is closed when
+	// the lock was not used for UnavailableTimeout. Not in a Cluster.
+	PortalockerNames bool
 }
 
 // What holds where Options say nothing.
@@ -156,6 +164,9 @@ func driverFor(client redis.UniversalClient, o Options) (*driver, error) {
 			return newSingle(c.Options(), o), nil
 		}
 	case *redis.ClusterClient:
+		if c != nil && o.PortalockerNames {
+			return nil, errNamesInCluster
+		}
 		if c != nil {
 			return newCluster(c, o), nil
 		}

@@ -36,7 +36,7 @@ func subscribeTo(t *testing.T, c *redis.Client, channels ...string) *redis.PubSu
 // claimAs runs the claim script for a session on the server run2.
 func claimAs(t *testing.T, c *redis.Client, sid string) string {
 	t.Helper()
-	text, err := c.Eval(t.Context(), claimScript.plain.text, []string{"n-fence", "n-holder", "n-queue"},
+	text, err := c.Eval(t.Context(), claimScript.plain.text, []string{"n-fence", "n-holder", "n-queue", "n-yield"},
 		"n", sid, "0", "0", "run2", "1 1 host", expiry, "10000", "750000", "").Text()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestLeavePassesTheWakeUpOn(t *testing.T) {
 	if got := claimAs(t, c, sessionC); got != "held 0" {
 		t.Fatalf("a claim of one who does not wait, where others do: %q", got)
 	}
-	if err := c.Eval(t.Context(), leaveScript.plain.text, []string{"n-holder", "n-queue"}, "n", sessionA).Err(); err != nil {
+	if err := c.Eval(t.Context(), leaveScript.plain.text, []string{"n-holder", "n-queue", "n-yield"}, "n", sessionA).Err(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -68,6 +68,85 @@ func TestLeavePassesTheWakeUpOn(t *testing.T) {
 		if m.Payload == messageWake {
 			return
 		}
+	}
+}
+
+// A release that leaves the lock to portalocker wakes nobody, and none of this
+// library takes the lock meanwhile; and it does so no more often than it may.
+func TestReleaseYields(t *testing.T) {
+	c := redistest.Start(t).Client(nil)
+	waiting := subscribeTo(t, c, "n:w:"+sessionB, "w")
+	c.RPush(t.Context(), "n-queue", sessionB)
+	const hour = "3600000000"
+	yield := func(every string) {
+		t.Helper()
+		keys := []string{"n-holder", "n-queue", "n-yield"}
+		if text, err := c.Eval(t.Context(), releaseScript.plain.text, keys, "n", sessionA, "900000", every).Text(); text != "ok" {
+			t.Fatal(text, err)
+		}
+		c.Publish(t.Context(), "w", "end")
+	}
+	heard := func() (text string) {
+		t.Helper()
+		for {
+			m, err := waiting.ReceiveMessage(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Channel == "w" {
+				return text
+			}
+			text += m.Payload
+		}
+	}
+	looks := func() string {
+		t.Helper()
+		text, err := c.Eval(t.Context(), lookScript.plain.text, []string{"n-holder", "n-queue", "n-yield"}, "n", sessionB, expiry, lookToPoll, "{}", "").Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	yield(hour)
+	if got := heard(); got != "" {
+		t.Errorf("the waiter was told %q", got)
+	}
+	var left int64
+	if _, err := fmt.Sscanf(looks(), "held 1 yield %d", &left); err != nil || left > 900000 {
+		t.Errorf("the waiter looks: %v, %d", err, left)
+	}
+	subscribeTo(t, c, "n", "n:h:"+sessionC)
+	if got := claimAs(t, c, sessionC); !strings.HasPrefix(got, "held 0 yield ") {
+		t.Errorf("a claim: %q", got)
+	}
+	c.Del(t.Context(), "n-queue")
+	// What is no such time does not keep anybody from the lock.
+	for _, forged := range []string{"", "x", "nan", "inf", "-inf", "99999999999999999999", "1", "0x7fffffffffffffff"} {
+		c.Set(t.Context(), "n-yield", forged, 0)
+		if got := claimAs(t, c, sessionC); !strings.HasPrefix(got, "won ") {
+			t.Errorf("a claim with n-yield %q: %q", forged, got)
+		}
+	}
+	c.Del(t.Context(), "n-yield")
+	c.LPush(t.Context(), "n-yield", "x")
+	if got := claimAs(t, c, sessionC); !strings.HasPrefix(got, "won ") {
+		t.Errorf("a claim with a list in n-yield: %q", got)
+	}
+	c.RPush(t.Context(), "n-queue", sessionB)
+	yield(hour) // for the first time: a list counts as missing
+	if got := heard(); got != "" {
+		t.Errorf("the waiter was told %q", got)
+	}
+	yield(hour)
+	if got := heard(); got != "" {
+		t.Errorf("while the lock is left to portalocker, the waiter was told %q", got)
+	}
+	c.Del(t.Context(), "n-holder")
+	now := c.Time(t.Context()).Val().UnixMicro()
+	c.Set(t.Context(), "n-yield", now-1, 0) // it is over
+	yield(hour)
+	if got := heard(); got != messageWake {
+		t.Errorf("so soon after the last time, the waiter was told %q, want it woken", got)
 	}
 }
 
@@ -150,9 +229,10 @@ func TestMembersAreForgotten(t *testing.T) {
 			}
 		}
 		for start := time.Now(); ; time.Sleep(time.Millisecond) {
-			d.only.session.mu.Lock()
-			n := len(d.only.session.members)
-			d.only.session.mu.Unlock()
+			session := d.only.current("")
+			session.mu.Lock()
+			n := len(session.members)
+			session.mu.Unlock()
 			if n == 0 {
 				break
 			}

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +21,7 @@ import (
 type session struct {
 	id     string // 32 hex digits, new for each session
 	node   *node
+	link   string // of its node
 	wire   *wire
 	dialed *dialed
 	fast   bool // scripts run on the session's own connection; else through the client
@@ -32,6 +35,7 @@ type session struct {
 	lease   lease                // guarded by mu, but for until
 	members map[string]*member   // guarded by mu: the names it holds, claims or waits for
 	crowded map[string]time.Time // guarded by mu: when others were last seen to wait; of some names
+	recent  map[string]struct{}  // guarded by mu: channels of locks that were held lately; some, not all
 	foreign int                  // guarded by mu: answers to foreign pings that are on their way
 	cause   error                // guarded by mu: why the session has ended
 	done    chan struct{}        // closed when cause is set
@@ -40,24 +44,26 @@ type session struct {
 var errSessionEnded = errors.New("the connection to Redis ended")
 
 // openSession connects, and finds out how scripts can be run.
-func openSession(ctx context.Context, n *node) (*session, error) {
+func openSession(ctx context.Context, n *node, link string) (*session, error) {
 	id, err := n.newSessionID()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dial(ctx, n.user, sessionName(id))
+	conn, err := dial(ctx, n.user, n.connectionName(id, link))
 	if err != nil {
 		return nil, err
 	}
 	s := &session{
 		id:           id,
 		node:         n,
+		link:         link,
 		dialed:       conn,
 		about:        conn.clientID + " " + n.whoami,
 		publications: make(chan publication, maxPongs),
 		opened:       time.Now(),
 		members:      make(map[string]*member),
 		crowded:      make(map[string]time.Time),
+		recent:       make(map[string]struct{}),
 		done:         make(chan struct{}),
 	}
 	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
@@ -85,8 +91,8 @@ func (n *node) newSessionID() (string, error) {
 	return "", fmt.Errorf("%s has no slots any more", n.user.Addr)
 }
 
-// sessionName is the name of a session's connection, and of the channel that is
-// subscribed as long as the session lives.
+// sessionName is the name of the channel that is subscribed as long as the session
+// lives, and of its connection, but with PortalockerNames.
 func sessionName(id string) string { return "locker:session:" + id }
 
 // greet subscribes the session's channel, and tries to run a script on the same
@@ -150,6 +156,11 @@ func (s *session) greet(ctx context.Context) error {
 // In protocol.pml, too: a change here asks for one there.
 func (s *session) end(cause error) {
 	s.mu.Lock()
+	s.endWith(cause)
+}
+
+// endWith is end. mu is held, and unlocked.
+func (s *session) endWith(cause error) {
 	if s.cause != nil {
 		s.mu.Unlock()
 		return
@@ -214,6 +225,36 @@ func (s *session) noteContended(name string) {
 		clear(s.crowded) // it saves work, no more
 	}
 	s.crowded[name] = time.Now()
+}
+
+// noteHeld remembers that the lock of a channel was held, for forget. mu is held.
+func (s *session) noteHeld(channel string) {
+	if _, ok := s.recent[channel]; !ok && len(s.recent) >= maxRecent {
+		for other := range s.recent {
+			delete(s.recent, other)
+			break
+		}
+	}
+	s.recent[channel] = struct{}{}
+}
+
+// forget deletes the hints that name the session, for as long as that is quick.
+func (s *session) forget() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.node.options.UnavailableTimeout)
+	defer cancel()
+	s.mu.Lock()
+	recent := slices.Collect(maps.Keys(s.recent))
+	clear(s.recent)
+	s.mu.Unlock()
+	answers := make(chan answer, len(recent))
+	for _, channel := range recent {
+		s.run(nil, forgetScript, []string{channel + "-holder"}, []string{s.id}, answerTo(answers))
+	}
+	for range recent {
+		if _, err := s.await(ctx, answers); err != nil {
+			return
+		}
+	}
 }
 
 // contendedSince reports whether others were seen on a lock in the last d. mu is

@@ -1,19 +1,20 @@
 -- Claims lock n for a session that has subscribed to n and to its hold channel.
--- KEYS: n-fence, n-holder, n-queue
+-- KEYS: n-fence, n-holder, n-queue, n-yield
 -- ARGV: n, sid, '1' if the session will wait, how many tokens to reserve besides
 --       the one, the server's run id, CLIENT PID HOST for n-holder, expiry in
 --       seconds, how many microseconds to settle after a session that is gone,
 --       and after one whose server is gone too, and a session that has answered
 --       that it holds n, or 'foreign' if someone else has, or ''
 -- Returns 'won TOKEN WAITING SETTLE', with SETTLE in microseconds,
---         'held PLACE' (PLACE 0: not queued), 'first' or 'notyet'.
+--         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
+--         microseconds, where the lock is left to portalocker, 'first' or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
-local fence, holder, queue = KEYS[1], KEYS[2], KEYS[3]
+local fence, holder, queue, yield = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
   ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7],
   tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
 
-local values = call('MGET', fence, holder) -- nil for a key of another type
+local values = call('MGET', fence, holder, yield) -- nil for a key of another type
 local last, last_run, till = parse_holder(values[2])
 local named = last or sid
 local on_lock, mine, theirs, session_lives =
@@ -30,6 +31,9 @@ local function queue_up()
   if not waits then return 'held 0' end
   return 'held ' .. (place_of(queue, sid) or append(queue, sid, ttl))
 end
+
+local left = yield_left(values[3])
+if on_lock == 1 and left > 0 then return string.format('%s yield %.0f', queue_up(), left) end
 
 -- Until when the one who takes the lock after the last holder has to settle.
 local now = microseconds()

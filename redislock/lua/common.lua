@@ -2,6 +2,7 @@
 --   n-fence   the last token                      n           the lock
 --   n-holder  who holds it (a hint)               n:h:<sid>   held or claimed by session sid
 --   n-queue   the sessions that wait, in order    n:w:<sid>   waited for by session sid
+--   n-yield   until when it is left to portalocker's processes
 -- Keys are hints: none of them grants a lock.
 --
 -- A value of n-holder is "SID TOKEN RUN UNTIL SINCE CLIENT PID HOST": the
@@ -52,6 +53,20 @@ end
 local function microseconds()
   local time = call('TIME')
   return time[1] * 1000000 + time[2]
+end
+
+-- A value of n-yield, or nil if it is none that release.lua has set lately.
+local function parse_yield(value, now)
+  local till = value and tonumber(value)
+  if till and math.abs(till - now) <= 1000000 then return till end
+end
+
+-- For how many microseconds yet the lock is left to portalocker's processes; 0: it
+-- is not.
+local function yield_left(value)
+  if not value then return 0 end
+  local now = microseconds()
+  return math.max(0, (parse_yield(value, now) or 0) - now)
 end
 
 -- Whether session sid still waits for n or claims it.
@@ -111,14 +126,16 @@ local function first_waiting(n, queue, me)
 end
 
 -- Tells those who wait that the lock is free: the first of them; or, where another
--- session holds it, that one, which wakes them when it leaves.
-local function pass_on(n, queue, holder, sid)
+-- session holds it, that one, which wakes them when it leaves. Nobody, while it is
+-- left to portalocker's processes: then those who wait look at its end.
+local function pass_on(n, queue, holder, yield, sid)
   local ahead = first_waiting(n, queue, nil)
   if not ahead then return end
-  local last = parse_holder(call('MGET', holder)[1])
+  local values = call('MGET', holder, yield)
+  local last = parse_holder(values[1])
   if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
     publish(hold_channel(n, last), 'wait')
-  else
+  elseif yield_left(values[2]) == 0 then
     wake(n, ahead)
   end
 end

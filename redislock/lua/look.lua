@@ -1,19 +1,20 @@
 -- Looks at lock n without subscribing to it.
--- KEYS: n-holder, n-queue
+-- KEYS: n-holder, n-queue, n-yield
 -- ARGV: n, sid, expiry in seconds, and why: 'poll' for a session that waits,
 --       'join' for one that has subscribed to its wait channel to do so, 'ask'
 --       for one that will not; a ping that is answered to the session, and a
 --       session that is to be put out of the queue if it is its turn, or ''
 -- Returns 'free' if the session may claim, else 'held PLACE', with PLACE 0 for one
--- that asks. To a poll of the first two in the queue it says, too, who keeps the
+-- that asks, or 'held PLACE yield TIME' as claim.lua does. To a poll of the first two in the queue it says, too, who keeps the
 -- session from the lock: 'idle SID' where the lock is free and it is the turn of
 -- that one, else 'pinged SID TOKEN CLIENT' for the holder, or 'pinged' where the
 -- holder is not known, if the ping has reached anybody.
 -- A step of ../protocol.pml: a change here asks for one there.
-local holder, queue = KEYS[1], KEYS[2]
+local holder, queue, yield = KEYS[1], KEYS[2], KEYS[3]
 local n, sid, ttl, why, ping, evict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-local is_free = subscribers(n) == 0
+local left = yield_left(call('MGET', yield)[1])
+local is_free = subscribers(n) == 0 and left == 0
 local ahead = first_waiting(n, queue, sid)
 if is_free and ahead == evict then
   on_queue('LREM', queue, 0, evict)
@@ -57,6 +58,7 @@ if is_free then
   return 'held 1 idle ' .. ahead
 end
 local answer = 'held ' .. place
+if left > 0 then return string.format('%s yield %.0f', answer, left) end
 if why ~= 'poll' or place > 2 or publish(n, ping) == 0 then return answer end
 local last, _, _, token, client = parse_holder(call('MGET', holder)[1])
 if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then

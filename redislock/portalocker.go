@@ -1,0 +1,74 @@
+package redislock
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// What is done for processes that lock with portalocker (Python) on the same Redis.
+// Their lock is a subscription, too. They do not queue, but look at the lock every
+// check interval, 250 ms by default, ask who is there, and disconnect those who do
+// not answer, if their connection has the name that portalocker gives it.
+// There are answers to them in message.go, and hung ones are found in hung.go.
+
+// How a lock is left to portalocker's processes that wait for it, when it is released:
+// not taken by this library's for yieldTime, in which each of them looks at it once,
+// beginning no more often than every yieldEvery. (n-yield in the scripts)
+const (
+	yieldTime  = 250 * time.Millisecond
+	yieldEvery = time.Second
+)
+
+// connectionName returns the name of the connection of a session. With
+// PortalockerNames it is the one that portalocker would give it, by which its
+// processes find the connection of one who hangs; unless the name of the lock is
+// none that a connection can have, nor then a lock of portalocker.
+func (n *node) connectionName(id, link string) string {
+	if !n.options.PortalockerNames || strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return sessionName(id)
+	}
+	return portalockerName(link, id)
+}
+
+// portalockerName is how portalocker calls the connection of a lock since version 4,
+// with the holder's id. Before that it was without one.
+func portalockerName(lock, id string) string { return lock + "-lock-" + id }
+
+// isPortalocker reports whether portalocker calls the connection of a lock so.
+func isPortalocker(client, lock string) bool {
+	rest, ok := strings.CutPrefix(client, lock+"-lock")
+	return ok && (rest == "" || rest[0] == '-' && isSessionID(rest[1:]))
+}
+
+// errNamesInCluster is why New refuses that.
+var errNamesInCluster = fmt.Errorf("redislock: %w Options.PortalockerNames: portalocker does not lock in a Cluster", locker.ErrInvalid)
+
+var errUnused = errors.New("no longer used")
+
+// An unused is since when a session has had nothing to do. With PortalockerNames,
+// each lock has one: it is ended then.
+type unused struct {
+	since  time.Time
+	forgot bool // its hints are deleted
+}
+
+func (u *unused) look(s *session, now time.Time) {
+	s.mu.Lock()
+	if len(s.members) > 0 || len(s.recent) > 0 && u.forgot {
+		*u = unused{since: now}
+	}
+	switch {
+	case now.Sub(u.since) < s.node.options.UnavailableTimeout:
+		s.mu.Unlock()
+	case !u.forgot:
+		u.forgot = true
+		s.mu.Unlock()
+		s.node.running.Go(s.forget)
+	default:
+		s.endWith(errUnused)
+	}
+}

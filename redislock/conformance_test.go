@@ -64,14 +64,23 @@ func TestConformanceRESP2(t *testing.T) {
 	conformance(t, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr + "?protocol=2" })
 }
 
+// Each lock has a connection of its own there.
+func TestConformancePortalockerNames(t *testing.T) {
+	o := *calm
+	o.PortalockerNames = true
+	conformanceWith(t, &o, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr })
+}
+
 // conformance runs the suite on servers that start starts. It returns their URL; that
 // of a server with TLS has the directory of the certificates as its fragment.
-func conformance(t *testing.T, start func(testing.TB) string) {
+func conformance(t *testing.T, start func(testing.TB) string) { conformanceWith(t, calm, start) }
+
+func conformanceWith(t *testing.T, o *redislock.Options, start func(testing.TB) string) {
 	redistest.Require(t, "redis-server")
 	locktest.Run(t, locktest.Harness{
 		New: start,
 		Open: func(t testing.TB, url string, opts ...locker.Option) locker.Locker {
-			return openWith(t, client(t, urlOptions(t, url)), nil, opts...)
+			return openWith(t, client(t, urlOptions(t, url)), o, opts...)
 		},
 		CrossProcess: true,
 		Recovery:     500 * time.Millisecond, // two check intervals: the waiter at the head may be killed with the holder

@@ -25,8 +25,8 @@ const (
 
 // connectionName returns the name of the connection of a session. With
 // PortalockerNames it is the one that portalocker would give it, by which its
-// processes find the connection of one who hangs; unless the name of the lock is
-// none that a connection can have, nor then a lock of portalocker.
+// processes find the connection of one who hangs. Where a connection cannot have that
+// name, portalocker cannot lock: then it is the usual one.
 func (n *node) connectionName(id, link string) string {
 	if !n.options.PortalockerNames || strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return sessionName(id)

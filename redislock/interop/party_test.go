@@ -169,7 +169,7 @@ func (p *party) next() string {
 			p.t.Fatalf("%s has ended: %s", p.kind, &p.fault)
 		}
 		return line
-	case <-time.After(bound):
+	case <-time.After(bound + *pingsFor):
 		p.t.Fatalf("%s says nothing", p.kind)
 		return ""
 	}

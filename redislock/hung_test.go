@@ -24,13 +24,18 @@ import (
 )
 
 // childVariable has the test binary acquire the lock n of the Redis that it names,
-// say so, and then, when it is told to, say what the first Err of the lock is.
-const childVariable = "REDISLOCK_TEST_CHILD"
+// say so, and then, when it is told to, say what the first Err of the lock is. Its
+// UnavailableTimeout is patienceVariable.
+const (
+	childVariable    = "REDISLOCK_TEST_CHILD"
+	patienceVariable = "REDISLOCK_TEST_PATIENCE"
+)
 
 func child() int {
 	c := redis.NewClient(&redis.Options{Addr: os.Getenv(childVariable)})
 	defer c.Close()
-	l, err := redislock.New(c, nil)
+	patience, _ := time.ParseDuration(os.Getenv(patienceVariable))
+	l, err := redislock.New(c, &redislock.Options{UnavailableTimeout: patience})
 	if err == nil {
 		defer l.Close()
 		var lock locker.Lock
@@ -56,8 +61,13 @@ type process struct {
 
 func startChild(t testing.TB, addr string) *process {
 	t.Helper()
+	return startPatientChild(t, addr, time.Second)
+}
+
+func startPatientChild(t testing.TB, addr string, patience time.Duration) *process {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+addr)
+	cmd.Env = append(os.Environ(), childVariable+"="+addr, patienceVariable+"="+patience.String())
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -187,6 +197,30 @@ func TestSlowHolderIsKept(t *testing.T) {
 			t.Errorf("the log: %s", logs.String())
 		}
 	})
+}
+
+// A holder that stands still for half of UnavailableTimeout keeps its lock.
+func TestPausedHolderIsKept(t *testing.T) {
+	long(t)
+	const patience = 8 * time.Second
+	s := redistest.Start(t)
+	p := startPatientChild(t, s.Addr, patience)
+	p.says("held")
+	waiter := openWith(t, s.Client(nil), &redislock.Options{UnavailableTimeout: patience})
+	waited := make(chan error)
+	go func() {
+		_, err := waiter.Acquire(t.Context(), "n", locker.WithTimeout(patience*3/2))
+		waited <- err
+	}()
+	queued(t, s, "n", 1)
+	p.freeze()
+	time.Sleep(patience / 2)
+	p.thaw()
+	if err := <-waited; !errors.Is(err, locker.ErrTimeout) {
+		t.Errorf("Acquire of a lock whose holder has paused: %v, want ErrTimeout", err)
+	}
+	fmt.Fprintln(p.in)
+	p.says("lost false <nil>")
 }
 
 // A holder that hears pings and cannot answer them does not wait until it is cut off.

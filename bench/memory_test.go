@@ -1,6 +1,4 @@
-// Package bench compares the backends with other libraries. It is a module of its
-// own, so that those are not in the library's go.mod.
-package bench
+package main
 
 import (
 	"context"

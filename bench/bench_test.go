@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golocker/locker/internal/programtest"
 )
@@ -44,6 +45,7 @@ func TestRunWritesWhatItMeasured(t *testing.T) {
 		contenders []string
 	}{
 		{"redis/free lock, all processors", true, []string{ours, "bsm/redislock", "redsync", "rueidislock", "rueidislock, defaults", "by hand"}},
+		{"redis/hand-off", true, []string{ours, "rueidislock", "by hand"}},
 	} {
 		t.Run(c.workload, func(t *testing.T) {
 			if c.redis {
@@ -82,6 +84,41 @@ func TestRunWritesWhatItMeasured(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A run that is interrupted ends its server and its children, and leaves no files.
+func TestInterruptLeavesNothing(t *testing.T) {
+	requireRedis(t)
+	cmd := program(t, "-run", "^redis/hand-off$")
+	dir := strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR=")
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stderr.Read(make([]byte, 1)); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, stderr)
+	time.Sleep(200 * time.Millisecond) // most likely children run; right at any moment
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Skip(err) // Windows
+	}
+	if err := cmd.Wait(); !errors.As(err, new(*exec.ExitError)) || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("it ended with %v, want status 1", err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		if line, err := os.ReadFile(f); err == nil && strings.Contains(string(line), dir) {
+			t.Errorf("still runs: %q", line)
+		}
 	}
 }
 

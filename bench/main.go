@@ -24,6 +24,14 @@ import (
 )
 
 func main() {
+	if isChild() {
+		signal.Ignore(os.Interrupt) // ctrl-C is the parent's business, which ends us
+		if err := serve(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var s settings
 	var run string
 	flag.StringVar(&run, "run", "", "run only the workloads whose name matches this `regexp`")

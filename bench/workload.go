@@ -26,6 +26,7 @@ type workload struct {
 func workloads() []workload {
 	return slices.Concat(
 		freeWorkloads(),
+		handOffWorkloads("redis", inRedis, inEtcd),
 	)
 }
 

@@ -27,6 +27,7 @@ func workloads() []workload {
 	return slices.Concat(
 		freeWorkloads(),
 		handOffWorkloads("redis", inRedis, inEtcd),
+		herdWorkloads(),
 	)
 }
 

@@ -28,6 +28,7 @@ func workloads() []workload {
 		freeWorkloads(),
 		handOffWorkloads("redis", inRedis, inEtcd),
 		herdWorkloads(),
+		takeOverWorkloads("redis", inRedis, inEtcd),
 	)
 }
 

@@ -29,6 +29,8 @@ func workloads() []workload {
 		handOffWorkloads("redis", inRedis, inEtcd),
 		herdWorkloads(),
 		takeOverWorkloads("redis", inRedis, inEtcd),
+		noticeWorkloads(),
+		costWorkloads(),
 	)
 }
 

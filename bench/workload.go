@@ -31,6 +31,7 @@ func workloads() []workload {
 		takeOverWorkloads("redis", inRedis, inEtcd),
 		noticeWorkloads(),
 		costWorkloads(),
+		latencyWorkloads(),
 	)
 }
 

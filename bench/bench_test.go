@@ -47,6 +47,7 @@ func TestRunWritesWhatItMeasured(t *testing.T) {
 		{"redis/free lock, all processors", true, []string{ours, "bsm/redislock", "redsync", "rueidislock", "rueidislock, defaults", "by hand"}},
 		{"redis/hand-off", true, []string{ours, "rueidislock", "by hand"}},
 		{"redis/notice of loss", true, []string{ours}},
+		{"file/take-over after SIGKILL", false, []string{ours, "flock, polling", "flock, blocking"}},
 	} {
 		t.Run(c.workload, func(t *testing.T) {
 			if c.redis {

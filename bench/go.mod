@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/bsm/redislock v0.9.4
 	github.com/go-redsync/redsync/v4 v4.18.1
+	github.com/gofrs/flock v0.13.2
 	github.com/golocker/locker v0.0.0
 	github.com/moby/locker v1.0.1
 	github.com/redis/go-redis/v9 v9.23.0

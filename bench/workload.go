@@ -32,6 +32,7 @@ func workloads() []workload {
 		noticeWorkloads(),
 		costWorkloads(),
 		latencyWorkloads(),
+		fileWorkloads(),
 	)
 }
 

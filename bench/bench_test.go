@@ -48,6 +48,7 @@ func TestRunWritesWhatItMeasured(t *testing.T) {
 		{"redis/hand-off", true, []string{ours, "rueidislock", "by hand"}},
 		{"redis/notice of loss", true, []string{ours}},
 		{"file/take-over after SIGKILL", false, []string{ours, "flock, polling", "flock, blocking"}},
+		{"memory/free lock", false, []string{ours, "moby/locker", "x/sync/semaphore"}},
 	} {
 		t.Run(c.workload, func(t *testing.T) {
 			if c.redis {

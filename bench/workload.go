@@ -33,6 +33,7 @@ func workloads() []workload {
 		costWorkloads(),
 		latencyWorkloads(),
 		fileWorkloads(),
+		memoryWorkloads(),
 	)
 }
 

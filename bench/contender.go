@@ -116,7 +116,7 @@ func (p places) has(where place) bool {
 }
 
 func contenders() []contender {
-	return slices.Concat(redisContenders(), fileContenders(), memoryContenders())
+	return slices.Concat(redisContenders(), etcdContenders(), fileContenders(), memoryContenders())
 }
 
 // of returns the contenders that are in one of the places.

@@ -45,6 +45,7 @@ func openLab(ctx context.Context, s settings, progress io.Writer) (_ *lab, err e
 		what    string
 	}{
 		{"redis-server", startRedis, &l.Redis, "the workloads on Redis"},
+		{"etcd", startEtcd, &l.Etcd, "the peer etcd"},
 	} {
 		server, err := e.start(l.Dir)
 		switch {

@@ -38,6 +38,19 @@ func startRedis(dir string) (*server, error) {
 	})
 }
 
+func startEtcd(dir string) (*server, error) {
+	return startServer("etcd", func(port func() (string, error)) ([]string, string, error) {
+		client, err := port()
+		peer, err2 := port()
+		clientURL, peerURL := "http://127.0.0.1:"+client, "http://127.0.0.1:"+peer
+		return []string{
+			"--data-dir", dir, "--log-level", "error",
+			"--listen-client-urls", clientURL, "--advertise-client-urls", clientURL,
+			"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL, "--initial-cluster", "default=" + peerURL,
+		}, client, errors.Join(err, err2)
+	})
+}
+
 // startServer starts a program. arguments returns its command line, and the port that
 // it will answer at. Another process can take the port before the server does: then it
 // tries another.

@@ -22,6 +22,7 @@ func herdWorkloads() []workload {
 				name:       fmt.Sprintf("redis/herd of %s, held %v", who.what, held),
 				about:      "64 want one lock at once, ten times each (with -quick 16, twice each), as after a deployment or when a cache expires: how long until all have had it, how long one waits, and how often somebody was served before one who had asked 1 ms earlier.",
 				contenders: onServers,
+				full:       held == 0, // the same with more haste
 				slow:       true,
 				measure: func(ctx context.Context, l *lab, c contender, p places) (*measured, error) {
 					size, clients := pick(l, 64, 16), 1

@@ -76,9 +76,9 @@ type settings struct {
 // bench runs the chosen workloads and writes what it has measured. Where this library
 // has failed, it writes the rest, and the error says so.
 func bench(ctx context.Context, s settings, out, progress io.Writer) error {
-	chosen := choose(s.run)
+	chosen := choose(s)
 	if len(chosen) == 0 {
-		return fmt.Errorf("no workload matches %q; -list lists them", s.run)
+		return fmt.Errorf("no workload matches %q (-list lists those of a run with these flags)", s.run)
 	}
 	if s.list {
 		for _, w := range chosen {
@@ -102,10 +102,10 @@ func bench(ctx context.Context, s settings, out, progress io.Writer) error {
 	return errors.Join(failed, r.text(out), r.write(s))
 }
 
-func choose(run *regexp.Regexp) []workload {
+func choose(s settings) []workload {
 	var chosen []workload
 	for _, w := range workloads() {
-		if run.MatchString(w.name) {
+		if s.run.MatchString(w.name) && (!w.full || !s.quick) {
 			chosen = append(chosen, w)
 		}
 	}

@@ -11,6 +11,9 @@ type workload struct {
 	about      string // what it means to a user
 	contenders func() []contender
 
+	// full says that it is left out with -quick.
+	full bool
+
 	// slow says that one round is enough with -quick.
 	slow bool
 

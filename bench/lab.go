@@ -192,7 +192,7 @@ func (l *lab) measure(ctx context.Context, w workload, c contender) (*measured, 
 
 // bounded runs a workload with a contender that may never finish.
 func bounded(ctx context.Context, l *lab, w workload, c contender, p places) (*measured, error) {
-	limit := pick(l, 90*time.Second, 5*time.Second)
+	limit := pick(l, 30*time.Second, 5*time.Second)
 	if w.together {
 		limit = 3 * time.Minute // a TTL may be long, and all share the time
 	}

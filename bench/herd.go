@@ -20,7 +20,7 @@ func herdWorkloads() []workload {
 		}{{"clients", true}, {"goroutines of one client", false}} {
 			all = append(all, workload{
 				name:       fmt.Sprintf("redis/herd of %s, held %v", who.what, held),
-				about:      "64 want one lock at once, ten times each (with -quick 16, twice each), as after a deployment or when a cache expires: how long until all have had it, how long one waits, and how often somebody was served before one who had asked 1 ms earlier.",
+				about:      "64 want one lock at once, ten times each (with -quick 16, twice each), as after a deployment or when a cache expires: how long until all have had it, how long one waits (with a lock that is not fair most wait for nothing, as they have just had it, and few for very long), and how often somebody was served before one who had asked 1 ms earlier.",
 				contenders: onServers,
 				full:       held == 0, // the same with more haste
 				slow:       true,

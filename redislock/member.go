@@ -121,8 +121,8 @@ func (m *member) dropUnused() {
 
 // forget forgets m unless it waits. session.mu is held.
 func (m *member) forget() {
-	if !m.queued && !m.waits && m.session.members[m.name] == m {
-		delete(m.session.members, m.name)
+	if !m.queued && !m.waits && m.session.members[m.channel] == m {
+		delete(m.session.members, m.channel)
 	}
 }
 

@@ -188,57 +188,73 @@ func TestSettlingIsInherited(t *testing.T) {
 
 // Nothing is kept of names that nobody uses any more.
 func TestMembersAreForgotten(t *testing.T) {
-	s := redistest.Start(t)
+	o := Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second}
 	for _, protocol := range []int{3, 2} {
-		open := func() *Locker {
-			l, err := New(s.Client(func(o *redis.Options) { o.Protocol = protocol }), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { l.Close() })
-			return l
+		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
+			s := redistest.Start(t)
+			membersAreForgotten(t, func() *driver {
+				return newSingle(s.Client(func(o *redis.Options) { o.Protocol = protocol }).Options(), o)
+			})
+		})
+	}
+	t.Run("Cluster", func(t *testing.T) { // where a channel is not called like its lock
+		if testing.Short() {
+			t.Skip("it takes a while, and -short is set")
 		}
-		holder := open()
-		d := newSingle(s.Client(func(o *redis.Options) { o.Protocol = protocol }).Options(), Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second})
-		other := locker.NewBase(d)
-		d.log = other.Logger()
-		defer other.Close()
-		for i := range 20 {
-			name := fmt.Sprint("n", i)
-			lock, err := holder.Acquire(t.Context(), name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for range 3 {
-				if _, err := other.Acquire(t.Context(), name, locker.WithTimeout(0)); !errors.Is(err, locker.ErrAlreadyLocked) {
-					t.Fatal(err)
-				}
-			}
-			if _, err := other.Acquire(t.Context(), name, locker.WithTimeout(time.Millisecond)); err == nil {
-				t.Fatal("acquired a lock that is held")
-			}
-			if err := lock.Release(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			lock, err = other.Acquire(t.Context(), name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := lock.Release(t.Context()); err != nil {
+		c := redistest.StartCluster(t)
+		membersAreForgotten(t, func() *driver { return newCluster(c.Client(nil), o) })
+	})
+}
+
+func membersAreForgotten(t *testing.T, newDriver func() *driver) {
+	open := func() (*driver, *locker.Base) {
+		d := newDriver()
+		l := locker.NewBase(d)
+		d.log = l.Logger()
+		t.Cleanup(func() { l.Close() })
+		return d, l
+	}
+	_, holder := open()
+	d, other := open()
+	for i := range 20 {
+		name := fmt.Sprint("n", i)
+		lock, err := holder.Acquire(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := other.Acquire(t.Context(), name, locker.WithTimeout(0)); !errors.Is(err, locker.ErrAlreadyLocked) {
 				t.Fatal(err)
 			}
 		}
-		for start := time.Now(); ; time.Sleep(time.Millisecond) {
-			session := d.only.current("")
-			session.mu.Lock()
-			n := len(session.members)
-			session.mu.Unlock()
-			if n == 0 {
-				break
+		if _, err := other.Acquire(t.Context(), name, locker.WithTimeout(time.Millisecond)); err == nil {
+			t.Fatal("acquired a lock that is held")
+		}
+		if err := lock.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		lock, err = other.Acquire(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		kept := 0
+		for _, n := range d.nodes() {
+			if s := n.current(""); s != nil {
+				s.mu.Lock()
+				kept += len(s.members)
+				s.mu.Unlock()
 			}
-			if time.Since(start) > 30*time.Second {
-				t.Fatalf("RESP%d: %d members are kept", protocol, n)
-			}
+		}
+		if kept == 0 {
+			break
+		}
+		if time.Since(start) > 30*time.Second {
+			t.Fatalf("%d members are kept", kept)
 		}
 	}
 }

@@ -2,11 +2,8 @@ package redislock
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
-
-	"github.com/golocker/locker"
 )
 
 // What is done for processes that lock with portalocker (Python) on the same Redis.
@@ -47,9 +44,6 @@ func isPortalocker(client, lock string) bool {
 	return ok && (rest == "" || rest[0] == '-' && isSessionID(rest[1:]))
 }
 
-// errNamesInCluster is why New refuses that.
-var errNamesInCluster = fmt.Errorf("redislock: %w Options.PortalockerNames: portalocker does not lock in a Cluster", locker.ErrInvalid)
-
 var errUnused = errors.New("no longer used")
 
 // An unused is since when a session has had nothing to do. With PortalockerNames,
@@ -59,6 +53,8 @@ type unused struct {
 	forgot bool // its hints are deleted
 }
 
+// look takes note of whether the session has anything to do. It deletes its hints
+// first, or the next holder would wait for it to hear of its end.
 func (u *unused) look(s *session, now time.Time) {
 	s.mu.Lock()
 	if len(s.members) > 0 || len(s.recent) > 0 && u.forgot {

@@ -20,7 +20,7 @@
  *   - A session is disconnected, or put out of the queue, only while it is frozen, and
  *     its lease is over (lease.go says why). Just then it may come back.
  *   - The check interval is longer than all that takes no timer. So is the time after
- *     which a claim gives way (yieldAfter): not to others who claim, who are gone by then.
+ *     which a claim gives way (giveWayAfter): not to others who claim, who are gone by then.
  *
  * What is left out:
  *   - A restart of the server, failover, slots that move: they end all sessions, and
@@ -33,6 +33,8 @@
  *   - Scripts on the session's own connection run in order with the rest; here they
  *     may run at any time after it, as by the client, which includes that. "notyet"
  *     changes nothing, and is not there.
+ *   - n-yield, which is for those of portalocker: for as long as it says, nobody is woken
+ *     and nobody takes the lock, and those who look meanwhile look again at its end.
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
  *     two of the queue, passing the lock on within a process. The goroutines of a
  *     process are put in order by line.go: here there is one.

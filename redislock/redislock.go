@@ -10,13 +10,14 @@
 // All locks of a Locker share one connection, its session. When it ends, all of
 // them are lost, and told so at once; the next Acquire opens a new one. With RESP3,
 // the default of go-redis, all that a lock needs goes by that connection, except with
-// Sentinel; with RESP2 a small client besides it runs the scripts. Tested with Redis 7.0, which a Cluster
-// needs.
+// Sentinel; with RESP2 a small client besides it runs the scripts. Tested with Redis
+// 7.0, which a Cluster needs.
 //
 // Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
 // token), n-holder, n-queue and n-yield. The keys are hints, which expire when a name
 // was not used for 7 days: one that is deleted, evicted or forged costs order or time,
-// never exclusion. Each session has a channel locker:session:*.
+// not exclusion, but in one case, see below. Each session has a channel
+// locker:session:*.
 //
 // # What is promised
 //
@@ -25,8 +26,16 @@
 // lock in the instant it drops a connection, and the holder hears of it a moment
 // later: [Options].SettleTime covers that moment. A network that tells the
 // server of a closed connection but not the client is covered only so long;
-// after that, where the keys of the lock vanish with the connection (FLUSHALL),
-// and where the clock of a suspended machine stood still, by tokens alone.
+// after that, where n-holder vanishes together with the holder's connection
+// (FLUSHALL), and where the clock of a suspended machine stood still, by tokens alone.
+//
+// # portalocker
+//
+// Processes that lock with portalocker's RedisLock (Python) on the same Redis, and this
+// library's, exclude each other. Those do not queue: when a lock is released that one
+// of them has asked for, this library leaves it to them for 250 ms, no more often than
+// twice a second. One of them that hangs is disconnected; for the other way round see
+// [Options].PortalockerNames, with which each lock has a connection of its own.
 //
 // # Sentinel
 //
@@ -165,7 +174,7 @@ func driverFor(client redis.UniversalClient, o Options) (*driver, error) {
 		}
 	case *redis.ClusterClient:
 		if c != nil && o.PortalockerNames {
-			return nil, errNamesInCluster
+			return nil, fmt.Errorf("redislock: %w Options.PortalockerNames: portalocker does not lock in a Cluster", locker.ErrInvalid)
 		}
 		if c != nil {
 			return newCluster(c, o), nil

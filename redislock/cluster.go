@@ -55,6 +55,11 @@ func (c *cluster) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 		if err == nil || ctx.Err() != nil || errors.Is(err, locker.ErrAlreadyLocked) || errors.Is(err, locker.ErrInvalid) {
 			return g, err
 		}
+		if hasPrefix(err, "MOVED ") {
+			// A replica lets the session wait on its channels, and runs no script. When it
+			// is the primary one day, the session would count as one who waits.
+			n.leave(ctx, a.Name)
+		}
 		c.outdated()
 		other, e := c.nodeOf(ctx, slot)
 		switch {

@@ -3,6 +3,8 @@ package redislock_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -153,8 +155,9 @@ func TestClusterFailover(t *testing.T) {
 			t.Parallel() // it is waiting, most of the time
 			c := redistest.StartCluster(t)
 			var lockers []*redislock.Locker
+			var logs syncBuffer
 			for range 2 {
-				lockers = append(lockers, openWith(t, c.Client(nil), nil, locker.WithTimeout(2*bound)))
+				lockers = append(lockers, openWith(t, c.Client(nil), nil, locker.WithTimeout(2*bound), locker.WithLogger(slog.New(slog.NewTextHandler(&logs, nil)))))
 			}
 			var last uint64
 			for i := range *failovers {
@@ -201,6 +204,10 @@ func TestClusterFailover(t *testing.T) {
 					primary.Restart()
 				}
 				c.AwaitReplicas()
+			}
+			// Nobody hangs here: a place that nobody takes is one that was left behind.
+			if strings.Contains(logs.String(), "put out of the queue") {
+				t.Errorf("the log: %s", logs.String())
 			}
 		})
 	}

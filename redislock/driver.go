@@ -55,9 +55,7 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 // Leave implements locker.Queue.
 func (d *driver) Leave(ctx context.Context, name string) {
 	for _, n := range d.nodes() {
-		if s := n.current(n.channelOf(name)); s != nil {
-			s.leave(ctx, name)
-		}
+		n.leave(ctx, name)
 	}
 }
 

@@ -89,6 +89,13 @@ func (n *node) current(channel string) *session {
 	return nil
 }
 
+// leave gives up the place in the queue of a lock, if there is one.
+func (n *node) leave(ctx context.Context, name string) {
+	if s := n.current(n.channelOf(name)); s != nil {
+		s.leave(ctx, name)
+	}
+}
+
 // open returns the session for a lock, and whether it was opened for this call.
 func (n *node) open(ctx context.Context, channel string) (s *session, opened bool, err error) {
 	key := n.linkOf(channel)

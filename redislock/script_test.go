@@ -186,6 +186,52 @@ func TestSettlingIsInherited(t *testing.T) {
 	}
 }
 
+// A replica lets a session wait on its channels. An attempt that has come to one, as
+// the slots were another's before, leaves no place there: when it is the primary one
+// day, nobody would take its turn.
+func TestNoPlaceAtAReplica(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while, and -short is set")
+	}
+	c := redistest.StartCluster(t)
+	d := newCluster(c.Client(nil), Options{UnavailableTimeout: 10 * time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Minute})
+	l := locker.NewBase(d)
+	d.log = l.Logger()
+	defer l.Close()
+	replica := c.Servers[len(c.Servers)-1].Addr
+	name := "n"
+	for i := 0; slotOf(name) < 2*slots/3; i++ { // one of the shard of that replica
+		name = fmt.Sprint("n", i)
+	}
+	node, err := c.Client(nil).MasterForKey(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.cluster.nodes[replica] = d.cluster.newNode(node.Options(), replica)
+	d.cluster.slots, d.cluster.fresh = []slotRange{{2 * slots / 3, slots - 1, replica}}, true
+	lock, err := l.Acquire(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := d.cluster.nodes[replica]
+	if asked == nil || asked.current("") == nil {
+		t.Fatal("the replica was not asked")
+	}
+	s := asked.current("")
+	s.mu.Lock()
+	if n := len(s.members); n > 0 {
+		t.Errorf("%d members are kept at the replica", n)
+	}
+	s.mu.Unlock()
+	waits, err := redistest.Client(t, replica, nil).PubSubShardChannels(t.Context(), "*:w:*").Result()
+	if err != nil || len(waits) > 0 {
+		t.Errorf("subscribed at the replica: %q, %v", waits, err)
+	}
+	if err := lock.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Nothing is kept of names that nobody uses any more.
 func TestMembersAreForgotten(t *testing.T) {
 	o := Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,19 +16,23 @@ import (
 type Cluster struct {
 	Servers []*Server // the primaries at first, and their replicas in the same order
 
-	t testing.TB
+	t       testing.TB
+	elected map[*Server]time.Time // when a planned failover made it the primary
 }
 
-const shards = 3
+const (
+	shards      = 3
+	nodeTimeout = 1000 // in milliseconds
+)
 
 // StartCluster starts a Cluster. A primary that does not answer for a second is
 // replaced by its replica.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
+	c := &Cluster{t: t, elected: make(map[*Server]time.Time)}
 	for i := range 2 * shards {
 		_, bus, _ := net.SplitHostPort(freeAddr(t))
-		s := Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
+		s := Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", strconv.Itoa(nodeTimeout), "--cluster-port", bus)
 		s.Do("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 		c.Servers = append(c.Servers, s)
 		if i > 0 {
@@ -148,8 +153,15 @@ func (c *Cluster) Move(slot int, from, to *Server) {
 // FailOver makes the replica of a primary the primary, as an operator would.
 func (c *Cluster) FailOver(primary *Server) {
 	c.t.Helper()
-	c.replicaOf(primary).Do("CLUSTER", "FAILOVER")
+	replica := c.replicaOf(primary)
+	// For so long after its last election, Redis 7.0 takes the votes of that for those
+	// of the new one, and the others do not know of a new primary.
+	time.Sleep(time.Until(c.elected[replica].Add(electionPause)))
+	replica.Do("CLUSTER", "FAILOVER")
+	c.elected[replica] = time.Now()
 }
+
+const electionPause = 4 * nodeTimeout * time.Millisecond
 
 func (c *Cluster) replicaOf(primary *Server) *Server {
 	c.t.Helper()

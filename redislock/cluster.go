@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,9 +23,12 @@ type cluster struct {
 	*driver
 	client *redis.ClusterClient
 
+	template *redis.Options // of any node's client; known once there are nodes. Only ask uses it
+
 	mu     sync.Mutex
 	nodes  map[string]*node // guarded by mu: by address
 	slots  []slotRange      // guarded by mu: as last heard
+	known  []*node          // guarded by mu: the primaries and replicas that were named then
 	fresh  bool             // guarded by mu: nothing since says that slots is out of date
 	asking chan struct{}    // guarded by mu: closed when those who ask for the slots have them, or askErr
 	askErr error            // guarded by mu
@@ -92,7 +97,7 @@ func hasPrefix(err error, prefix string) bool {
 	return redis.HasErrorPrefix(err, prefix)
 }
 
-// used returns the nodes that have been used.
+// used returns the nodes that are, or were, part of the cluster.
 func (c *cluster) used() []*node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,14 +147,22 @@ func (c *cluster) nodeOf(ctx context.Context, slot int) (*node, error) {
 
 // ask asks for the slots, for all who need them.
 func (c *cluster) ask() {
-	slots, template, err := c.load()
+	shards, err := c.load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		c.slots, c.fresh = slots, true
-		for _, r := range slots {
-			if c.nodes[r.addr] == nil {
-				c.nodes[r.addr] = c.newNode(template, r.addr)
+		c.slots, c.known, c.fresh = nil, nil, true
+		for _, s := range shards {
+			for i, member := range s.Nodes {
+				if c.nodes[member.Addr] == nil {
+					c.nodes[member.Addr] = c.newNode(member.Addr)
+				}
+				if i == 0 {
+					c.slots = append(c.slots, slotRange{s.Start, s.End, member.Addr})
+				}
+				if n := c.nodes[member.Addr]; !slices.Contains(c.known, n) {
+					c.known = append(c.known, n)
+				}
 			}
 		}
 	}
@@ -160,12 +173,12 @@ func (c *cluster) ask() {
 
 // newNode returns a node of the cluster. A connection of a client that reads from
 // replicas (ReadOnly) must not do so: what a replica answers is proof of nothing.
-func (c *cluster) newNode(template *redis.Options, addr string) *node {
-	o := *template
+func (c *cluster) newNode(addr string) *node {
+	o, onConnect := *c.template, c.template.OnConnect
 	o.Addr = addr
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
-		if template.OnConnect != nil {
-			if err := template.OnConnect(ctx, conn); err != nil {
+		if onConnect != nil {
+			if err := onConnect(ctx, conn); err != nil {
 				return err
 			}
 		}
@@ -176,33 +189,83 @@ func (c *cluster) newNode(template *redis.Options, addr string) *node {
 	return n
 }
 
-// load returns the slots, and the options of any node's client.
-func (c *cluster) load() ([]slotRange, *redis.Options, error) {
+// nextAsked is how long a node that is asked for the slots may keep the next from
+// being asked, too.
+const nextAsked = 50 * time.Millisecond
+
+// load returns the slots and the nodes that have them. It is asked for when a node
+// has failed: the user's client would take its time with that one, as it dials it
+// several times.
+func (c *cluster) load() ([]redis.ClusterSlot, error) {
+	if custom := c.client.Options().ClusterSlots; custom != nil {
+		if err := c.learn(c.ctx); err != nil {
+			return nil, err
+		}
+		return custom(c.ctx)
+	}
+	c.mu.Lock()
+	known := slices.Clone(c.known)
+	c.mu.Unlock()
+	// In no order: an answer that is out of date is not to be the first each time.
+	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] }) //nolint:gosec // spreads load
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
-	node, err := c.client.MasterForKey(ctx, "")
-	if err != nil {
-		return nil, nil, err
-	}
-	var shards []redis.ClusterSlot
-	if custom := c.client.Options().ClusterSlots; custom != nil {
-		shards, err = custom(ctx)
-	} else {
-		// Not CLUSTER SHARDS: this gives the port that is for TLS, or the other one.
-		command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
-		_ = c.client.Process(ctx, command)
-		shards, err = command.Result()
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	var slots []slotRange
-	for _, s := range shards {
-		if len(s.Nodes) > 0 {
-			slots = append(slots, slotRange{s.Start, s.End, s.Nodes[0].Addr})
+	answers := make(chan []redis.ClusterSlot, len(known)) // nil: there is none
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for asked, failed := 0, 0; failed < len(known); {
+		select {
+		case <-next.C:
+			if asked == len(known) {
+				continue
+			}
+			n := known[asked]
+			asked++
+			c.running.Go(func() {
+				shards, err := slotsBy(ctx, n.client().Process)
+				if err != nil {
+					shards = nil
+				}
+				answers <- shards
+			})
+			next.Reset(nextAsked)
+		case shards := <-answers:
+			if shards != nil {
+				return shards, nil
+			}
+			failed++
+			next.Reset(0)
 		}
 	}
-	return slots, node.Options(), nil
+	// All have gone, or it is the first time: the user's client knows where to begin.
+	if err := c.learn(ctx); err != nil {
+		return nil, err
+	}
+	return slotsBy(ctx, c.client.Process)
+}
+
+// learn finds out the options of the clients of the nodes.
+func (c *cluster) learn(ctx context.Context) error {
+	if c.template != nil {
+		return nil
+	}
+	any, err := c.client.MasterForKey(ctx, "")
+	if err == nil {
+		c.template = any.Options()
+	}
+	return err
+}
+
+// slotsBy has a client ask for the slots. Not by CLUSTER SHARDS: this gives the port
+// that is for TLS, or the other one.
+func slotsBy(ctx context.Context, process func(context.Context, redis.Cmder) error) ([]redis.ClusterSlot, error) {
+	command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
+	_ = process(ctx, command)
+	shards, err := command.Result()
+	if err == nil && len(shards) == 0 {
+		err = errors.New("no shard of the cluster has slots")
+	}
+	return shards, err
 }
 
 // has reports whether a node has a slot, as far as is known.

@@ -76,7 +76,7 @@ func (d *driver) Close() error {
 	return err
 }
 
-// nodes returns all nodes that have been used.
+// nodes returns all nodes that are known.
 func (d *driver) nodes() []*node {
 	if d.cluster != nil {
 		return d.cluster.used()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,7 +208,8 @@ func TestNoPlaceAtAReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.cluster.nodes[replica] = d.cluster.newNode(node.Options(), replica)
+	d.cluster.template = node.Options()
+	d.cluster.nodes[replica] = d.cluster.newNode(replica)
 	d.cluster.slots, d.cluster.fresh = []slotRange{{2 * slots / 3, slots - 1, replica}}, true
 	lock, err := l.Acquire(t.Context(), name)
 	if err != nil {
@@ -230,6 +232,64 @@ func TestNoPlaceAtAReplica(t *testing.T) {
 	if err := lock.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// Which shard has which slots is asked by clients of our own: when a node has failed,
+// the user's takes its time to dial that one, while a lock is free.
+func TestSlotsAreNotAskedByTheUsersClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while, and -short is set")
+	}
+	servers := redistest.StartCluster(t)
+	user := servers.Client(nil)
+	d := newCluster(user, Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Minute})
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := d.cluster
+	if n, err := c.nodeOf(t.Context(), 0); err != nil || n == nil {
+		t.Fatal(n, err)
+	}
+	if len(c.slots) != 3 || len(c.known) < 3 {
+		t.Fatalf("%d ranges of slots, %d nodes; want 3, and 3 or more", len(c.slots), len(c.known))
+	}
+	servers.Servers[0].Kill()
+	var used commandCounter
+	user.AddHook(&used)
+	for range 20 {
+		c.outdated()
+		if n, err := c.nodeOf(t.Context(), slots-1); err != nil || n == nil {
+			t.Fatal(n, err)
+		}
+	}
+	if n := used.Load(); n != 0 {
+		t.Errorf("the user's client was asked %d times", n)
+	}
+	// It is, when all that were known have gone.
+	gone := c.newNode("127.0.0.1:1")
+	c.nodes[gone.user.Addr], c.known = gone, []*node{gone}
+	c.outdated()
+	if n, err := c.nodeOf(t.Context(), slots-1); err != nil || n == nil || used.Load() == 0 {
+		t.Error(n, err, used.Load())
+	}
+}
+
+// A commandCounter counts the commands of a client.
+type commandCounter struct{ atomic.Int64 }
+
+func (*commandCounter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (*commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // Nothing is kept of names that nobody uses any more.

@@ -36,7 +36,6 @@ func TestOnePermissionLess(t *testing.T) {
 		"set":             (*denied).acquire,
 		"del":             (*denied).acquireSpoilt,
 		"expire":          (*denied).acquireHeld,
-		"llen":            (*denied).acquire,
 		"lrange":          (*denied).acquireHeld,
 		"lindex":          (*denied).acquire,
 		"lpop":            (*denied).acquireAfterDead,

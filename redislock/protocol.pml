@@ -238,7 +238,7 @@ inline ping() {
 	i = 0
 }
 
-/* claim.lua, and what claim.won and member.held make of it */
+/* claim.lua, with free.lua, and what claim.won and member.held make of it */
 inline claim_lua(me) {
 	last = holder;
 	first_waiting(me);

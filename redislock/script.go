@@ -20,6 +20,9 @@ type code struct {
 //go:embed lua/common.lua
 var commonLua string
 
+//go:embed lua/free.lua
+var freeLua string
+
 //go:embed lua/claim.lua
 var claimLua string
 
@@ -39,16 +42,15 @@ var forgetLua string
 var beatLua string
 
 var (
-	claimScript   = newScript(claimLua)
-	lookScript    = newScript(lookLua)
-	releaseScript = newScript(releaseLua)
-	leaveScript   = newScript(leaveLua)
-	forgetScript  = newScript(forgetLua)
-	beatScript    = newScript(beatLua)
+	claimScript   = newScript(freeLua + commonLua + claimLua)
+	lookScript    = newScript(commonLua + lookLua)
+	releaseScript = newScript(commonLua + releaseLua)
+	leaveScript   = newScript(commonLua + leaveLua)
+	forgetScript  = newScript(commonLua + forgetLua)
+	beatScript    = newScript(commonLua + beatLua)
 )
 
 func newScript(text string) *script {
-	text = commonLua + text
 	return &script{newCode("local sharded = false\n" + text), newCode("local sharded = true\n" + text)}
 }
 

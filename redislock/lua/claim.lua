@@ -5,7 +5,8 @@
 --       seconds, how many microseconds to settle after a session that is gone,
 --       and after one whose server is gone too, and a session that has answered
 --       that it holds n, or 'foreign' if someone else has, or ''
--- Returns 'won TOKEN WAITING SETTLE', with SETTLE in microseconds,
+-- Returns 'won TOKEN WAITING SETTLE', with WAITING 1 if others do, else 0, and SETTLE in
+--         microseconds,
 --         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
 --         microseconds, where the lock is left to portalocker, 'first' or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
@@ -52,11 +53,13 @@ if on_lock == 1 and not ahead then
   till = settled_at()
   call('SET', fence, string.format('%.0f', token + reserve), 'EX', ttl)
   call('SET', holder, format_holder(sid, token, run, till, now, about), 'EX', ttl)
+  local waiting = false
   if is_next then
     call('LPOP', queue)
     move_up(n, queue, 1)
+    waiting = on_queue('LINDEX', queue, 0)
   end
-  return string.format('won %.0f %d %.0f', token, on_queue('LLEN', queue), math.max(0, till - now))
+  return string.format('won %.0f %d %.0f', token, waiting and 1 or 0, math.max(0, till - now))
 end
 
 if on_lock == 1 then

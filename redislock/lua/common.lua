@@ -1,4 +1,4 @@
--- Put before every script. The keys and channels of lock n:
+-- The beginning of every script. The keys and channels of lock n:
 --   n-fence   the last token                      n           the lock
 --   n-holder  who holds it (a hint)               n:h:<sid>   held or claimed by session sid
 --   n-queue   the sessions that wait, in order    n:w:<sid>   waited for by session sid

@@ -33,7 +33,7 @@
 //
 // Processes that lock with portalocker's RedisLock (Python) on the same Redis, and this
 // library's, exclude each other. Those do not queue: when a lock is released that one
-// of them has asked for, this library leaves it to them for 250 ms, no more often than
+// of them has asked for, this library leaves it to them for 300 ms, no more often than
 // twice a second. One of them that hangs is disconnected; for the other way round see
 // [Options].PortalockerNames, with which each lock has a connection of its own.
 //

@@ -380,6 +380,7 @@ func TestFreeIsAsClaim(t *testing.T) {
 		"nothing":         func() []string { return nil },
 		"held by itself":  func() []string { c.Set(ctx, "n-holder", hint(sessionA, "8", "0"), 0); return nil },
 		"to settle":       func() []string { c.Set(ctx, "n-holder", hint(sessionA, "8", fmt.Sprint(far)), 0); return nil },
+		"settled":         func() []string { c.Set(ctx, "n-holder", hint(sessionA, "8", "12345"), 0); return nil },
 		"held by another": func() []string { c.Set(ctx, "n-holder", hint(sessionB, "8", "0"), 0); return nil },
 		"its session lives": func() []string {
 			c.Set(ctx, "n-holder", hint(sessionB, "8", "0"), 0)

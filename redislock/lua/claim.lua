@@ -39,7 +39,7 @@ if on_lock == 1 and left > 0 then return string.format('%s yield %.0f', queue_up
 -- Until when the one who takes the lock after the last holder has to settle.
 local now = microseconds()
 local function settled_at()
-  local debt = math.min(till or 0, now + settle_long)
+  local debt = till and till > now and math.min(till, now + settle_long) or 0
   if last and session_lives == 0 then
     return math.max(debt, now + (last_run == run and settle or settle_long))
   end

@@ -1,6 +1,6 @@
 -- The first part of claim.lua, for a lock that is free, as most are: nobody else is on
 -- its channel, nobody waits, it is not left to portalocker, and no other session has
--- held it last. Then nothing of what comes after this is needed; the answer is the
+-- held it last, or is to be settled after. Then nothing of what comes after this is needed; the answer is the
 -- same. Whatever else it finds, an error too, is for claim.lua.
 -- A step of ../protocol.pml: a change here asks for one there.
 do
@@ -13,7 +13,7 @@ do
     if values[2] then last, till = string.match(values[2], '^(%x+) %d+ %S+ (%d+) ') end
     local time = call('TIME')
     local now = not time.err and time[1] * 1000000 + time[2] or 0
-    if last == sid and till == '0' and now > (tonumber(values[1]) or 0) then
+    if last == sid and tonumber(till) <= now and now > (tonumber(values[1]) or 0) then
       local token = format('%.0f', now)
       local set = call('SET', KEYS[1], reserve == '0' and token or format('%.0f', now + reserve), 'EX', ttl)
       if not set.err then

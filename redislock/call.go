@@ -17,6 +17,11 @@ import (
 // first. On the fast path the script runs after what was sent before, else at
 // any time from now on.
 func (s *session) run(before []command, sc *script, keys, args []string, done func(string, error)) {
+	s.runBy(s.wire.send, before, sc, keys, args, done)
+}
+
+// runBy is run with a function that sends.
+func (s *session) runBy(send func(...command), before []command, sc *script, keys, args []string, done func(string, error)) {
 	if !s.fast {
 		s.wire.send(before...)
 		s.node.running.Go(func() { done(s.node.eval(sc, keys, args)) })
@@ -26,7 +31,7 @@ func (s *session) run(before []command, sc *script, keys, args []string, done fu
 		return append(append([]string{command, script, countOf(keys)}, keys...), args...)
 	}
 	code := sc.on(s.node)
-	s.wire.send(append(before, command{words: words("EVALSHA", code.sha), done: func(r reply, err error) {
+	send(append(before, command{words: words("EVALSHA", code.sha), done: func(r reply, err error) {
 		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
 			s.wire.send(command{words: words("EVAL", code.text), done: func(r reply, err error) { done(r.text, err) }})
 			return

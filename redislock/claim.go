@@ -69,7 +69,7 @@ func (c *claim) run(before []command) {
 	if c.wait {
 		wait = "1"
 	}
-	s.run(before, claimScript,
+	s.runBy(s.wire.sendQuietly, before, claimScript,
 		[]string{c.channel + "-fence", c.channel + "-holder", c.channel + "-queue", c.channel + "-yield"},
 		[]string{c.channel, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
 			microseconds(o.SettleTime), microseconds(o.lease()), known},
@@ -146,6 +146,15 @@ func (c *claim) settle(ctx context.Context) (string, error) {
 
 // await waits for the answer of the run that is under way.
 func (c *claim) await(ctx context.Context) (string, error) {
+	if c.session.fast {
+		c.session.wire.help(func() bool { return len(c.answers) > 0 })
+	}
+	select {
+	case a := <-c.answers: // without a look at ctx, which may be the first
+		c.asked = false
+		return a.text, a.err
+	default:
+	}
 	select {
 	case a := <-c.answers:
 		c.asked = false
@@ -223,7 +232,7 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 		return locker.Grant{}, s.ended()
 	default:
 		end := c.begin()
-		c.unsubscribe(nil, false, func(error) { end() })
+		c.unsubscribe(s.wire.send, nil, false, func(error) { end() })
 		return locker.Grant{}, locker.ErrAlreadyLocked // by the one who may not know yet that it is not
 	}
 }
@@ -268,5 +277,5 @@ func (c *claim) abandon(end func()) {
 		before = nil
 	}
 	s.mu.Unlock()
-	c.unsubscribe(before, c.wait, func(error) { end() })
+	c.unsubscribe(s.wire.send, before, c.wait, func(error) { end() })
 }

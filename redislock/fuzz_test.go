@@ -2,6 +2,8 @@ package redislock
 
 import (
 	"bufio"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -65,6 +67,31 @@ func FuzzReadReply(f *testing.F) {
 			v.isPush(true)
 			v.isPush(false)
 			pushKind(&v)
+		}
+	})
+}
+
+// What is said to be a whole value is read without more data, as much of it.
+func FuzzCutValue(f *testing.F) {
+	for _, text := range []string{
+		"", "+OK\r\n", "$2\r\nab\r\n+", "$-1\r\n", "*-1\r\n", "*2\r\n$1\r\na\r\n", ">3\r\n$7\r\nmessage\r\n$1\r\nn\r\n$4\r\nwake\r\n>",
+		"%1\r\n+a\r\n:1\r\n", strings.Repeat("*1\r\n", 20), "$99999999999999999999\r\n", "\n", "+\n", "$3\r\nab\r\n", "~1\r\n_\r\n", "$70000\r\nxx",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		rest, whole := cutValue([]byte(text), 0)
+		if !whole {
+			return
+		}
+		from := strings.NewReader(text)
+		r := bufio.NewReader(from)
+		_, err := readReply(r, 0)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("%q is not whole: %v", text, err)
+		}
+		if left := r.Buffered() + from.Len(); err == nil && left != len(rest) {
+			t.Errorf("%q: %d bytes are left, not %d", text, left, len(rest))
 		}
 	})
 }

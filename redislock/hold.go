@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/golocker/locker"
@@ -79,16 +80,21 @@ func (h *hold) Pass() (locker.Grant, bool) {
 	return locker.Grant{Token: next.token, Hold: next}, true
 }
 
-// StartRelease implements locker.AsyncReleaser.
+// StartRelease implements locker.AsyncReleaser. It reads the answer itself if that
+// comes at once.
 func (h *hold) StartRelease(done func(error)) {
 	end := h.begin()
-	h.unsubscribe(nil, false, func(err error) {
+	var answered atomic.Bool
+	wire := h.session.wire
+	h.unsubscribe(wire.sendQuietly, nil, false, func(err error) {
+		defer answered.Store(true)
 		end()
 		if errors.Is(err, errSessionEnded) {
 			err = fmt.Errorf("%w: %w", locker.ErrLost, err)
 		}
 		done(err)
 	})
+	wire.help(answered.Load)
 }
 
 // Release implements locker.Hold.

@@ -194,13 +194,13 @@ func (m *member) stepBack(wait bool) {
 		before = append(before, m.session.wire.subscribe(func(_ reply, err error) { m.session.insist(err) }, m.waitChannel))
 	}
 	end := m.begin()
-	m.unsubscribe(before, wait, func(error) { end() })
+	m.unsubscribe(m.session.wire.send, before, wait, func(error) { end() })
 }
 
 // unsubscribe leaves the lock's channel, and tells those who wait if the session
 // was told of any. It does not block; done is called when others can have the
-// lock and the next claim may begin.
-func (m *member) unsubscribe(before []command, keepPlace bool, done func(error)) {
+// lock and the next claim may begin. What goes out is sent with the function send.
+func (m *member) unsubscribe(send func(...command), before []command, keepPlace bool, done func(error)) {
 	s := m.session
 	s.mu.Lock()
 	channels := []string{m.channel, m.holdChannel}
@@ -247,7 +247,7 @@ func (m *member) unsubscribe(before []command, keepPlace bool, done func(error))
 	if tellNow {
 		m.tell(append(before, left), yield, func(string, error) {})
 	} else {
-		s.wire.send(append(before, left)...)
+		send(append(before, left)...)
 	}
 }
 

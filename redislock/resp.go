@@ -2,6 +2,7 @@ package redislock
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -90,6 +91,9 @@ func readReply(r *bufio.Reader, depth int) (reply, error) {
 		if v.kind == '%' {
 			n *= 2
 		}
+		if n > 0 {
+			v.list = make([]reply, 0, min(n, 4))
+		}
 		for range n {
 			e, err := readReply(r, depth+1)
 			if err != nil {
@@ -127,12 +131,64 @@ func (v *reply) readBulk(r *bufio.Reader, n int) error {
 		_, err := io.CopyN(io.Discard, r, int64(n)+2)
 		return err
 	}
-	b := make([]byte, n+2)
-	if _, err := io.ReadFull(r, b); err != nil {
+	if n+2 > r.Size() {
+		b := make([]byte, n+2)
+		_, err := io.ReadFull(r, b)
+		v.text = string(b[:n])
 		return err
 	}
-	v.text = string(b[:n])
-	return nil
+	b, err := r.Peek(n + 2)
+	if err != nil {
+		return err
+	}
+	v.text = textOf(b[:n])
+	_, err = r.Discard(n + 2)
+	return err
+}
+
+// textOf is string(b), without a copy of what comes all the time.
+func textOf(b []byte) string {
+	for _, s := range [...]string{"subscribe", "unsubscribe", "message"} {
+		if string(b) == s {
+			return s
+		}
+	}
+	return string(b)
+}
+
+// cutValue returns what comes after the value that b begins with, if all of that is
+// there.
+func cutValue(b []byte, depth int) (rest []byte, whole bool) {
+	end := bytes.IndexByte(b, '\n')
+	if end < 2 || depth >= maxDepth {
+		return nil, false
+	}
+	kind, size, rest := b[0], string(b[1:end-1]), b[end+1:]
+	switch kind {
+	case '$', '=', '!', '*', '>', '~', '%':
+	default:
+		return rest, true
+	}
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return nil, false
+	}
+	if kind == '$' || kind == '=' || kind == '!' {
+		if n < 0 {
+			return rest, true
+		}
+		if n > len(rest)-2 {
+			return nil, false
+		}
+		return rest[n+2:], true
+	}
+	if kind == '%' {
+		n *= 2
+	}
+	for whole = true; n > 0 && whole; n-- {
+		rest, whole = cutValue(rest, depth+1)
+	}
+	return rest, whole
 }
 
 // appendCommand appends a command to b.

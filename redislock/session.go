@@ -143,7 +143,9 @@ func (s *session) greet(ctx context.Context) error {
 	if err := s.wire.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	s.node.running.Go(func() { s.end(s.wire.read(r, s.message)) })
+	s.wire.message = s.message
+	s.wire.reading.begin(r)
+	s.node.running.Go(func() { s.end(s.wire.read()) })
 	if !s.fast {
 		s.node.running.Go(s.publishByClient)
 	}
@@ -225,6 +227,7 @@ func (s *session) noteContended(name string) {
 		clear(s.crowded) // it saves work, no more
 	}
 	s.crowded[name] = time.Now()
+	s.wire.reading.isBusy()
 }
 
 // noteHeld remembers that the lock of a channel was held, for forget. mu is held.

@@ -1,7 +1,6 @@
 package redislock
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"net"
@@ -14,9 +13,9 @@ import (
 )
 
 // A wire is the connection of a session: commands of many goroutines go out
-// together, and one goroutine reads what comes in. The answers come in the order
-// of the commands; for SUBSCRIBE and UNSUBSCRIBE the answer is a confirmation a
-// channel. Whatever breaks that order ends the wire.
+// together, and one goroutine at a time reads what comes in, see reading.go. The
+// answers come in the order of the commands; for SUBSCRIBE and UNSUBSCRIBE the answer
+// is a confirmation a channel. Whatever breaks that order ends the wire.
 type wire struct {
 	conn         net.Conn
 	writeTimeout time.Duration
@@ -26,13 +25,15 @@ type wire struct {
 	sharded      bool            // the channels are those of a shard of a Cluster
 	gone         func(string)    // called when the server says unasked that a channel is no longer subscribed
 	heard        atomic.Uint64   // how many values came in
+	message      func(channel string, payload *reply)
+	reading      reading
 
 	mu      sync.Mutex
-	err     error   // guarded by mu: why the wire has ended
-	out     []byte  // guarded by mu: what is to be written
-	written []byte  // guarded by mu: a buffer to use again
-	writing bool    // guarded by mu: someone writes, and will write out too
-	waiting []*call // guarded by mu: the commands whose answer has not come, oldest first
+	err     error  // guarded by mu: why the wire has ended
+	out     []byte // guarded by mu: what is to be written
+	written []byte // guarded by mu: a buffer to use again
+	writing bool   // guarded by mu: someone writes, and will write out too
+	waiting calls  // guarded by mu: the commands whose answer has not come
 }
 
 // A command is what is sent, and what is to be done with the answer.
@@ -49,6 +50,35 @@ type call struct {
 	names    []string // of the channels
 	left     int      // confirmations that have not come
 	done     func(reply, error)
+}
+
+// calls are a queue.
+type calls struct {
+	all   []call
+	first int
+}
+
+func (q *calls) len() int    { return len(q.all) - q.first }
+func (q *calls) push(c call) { q.all = append(q.all, c) }
+
+// head returns the oldest call, or nil.
+func (q *calls) head() *call {
+	if q.len() == 0 {
+		return nil
+	}
+	return &q.all[q.first]
+}
+
+// pop takes the oldest call out of the queue.
+func (q *calls) pop() call {
+	c := q.all[q.first]
+	q.all[q.first] = call{}
+	if q.first++; q.first == len(q.all) {
+		q.all, q.first = q.all[:0], 0
+	} else if q.first >= 64 && 2*q.first >= len(q.all) { // it is never empty
+		q.all, q.first = slices.Delete(q.all, 0, q.first), 0
+	}
+	return c
 }
 
 // subscribe returns the command that subscribes to channels, which in a Cluster are
@@ -74,6 +104,12 @@ func (w *wire) shardWord(word string) string {
 
 // send sends the commands in one write, in their order, or together with others.
 func (w *wire) send(commands ...command) {
+	w.sendQuietly(commands...)
+	w.reading.resume()
+}
+
+// sendQuietly is send for a caller that reads the answer itself: help.
+func (w *wire) sendQuietly(commands ...command) {
 	w.mu.Lock()
 	if w.err != nil {
 		w.mu.Unlock()
@@ -84,11 +120,11 @@ func (w *wire) send(commands ...command) {
 	}
 	for _, c := range commands {
 		w.out = appendCommand(w.out, c.words...)
-		entry := &call{channels: c.channels, done: c.done}
+		entry := call{channels: c.channels, done: c.done}
 		if c.channels != "" {
 			entry.names, entry.left = c.words[1:], len(c.words)-1
 		}
-		w.waiting = append(w.waiting, entry)
+		w.waiting.push(entry)
 	}
 	mine := !w.writing
 	w.writing = true
@@ -148,11 +184,11 @@ func (w *wire) end(err error) {
 	}
 	w.err = err
 	waiting := w.waiting
-	w.waiting = nil
+	w.waiting = calls{}
 	w.mu.Unlock()
 	_ = w.conn.Close() // it ends either way
-	for _, c := range waiting {
-		c.done(reply{}, err)
+	for waiting.len() > 0 {
+		waiting.pop().done(reply{}, err)
 	}
 }
 
@@ -160,28 +196,7 @@ func (w *wire) end(err error) {
 func (w *wire) unanswered() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.waiting)
-}
-
-// read reads until the wire ends, and returns why. Messages go to message.
-func (w *wire) read(r *bufio.Reader, message func(channel string, payload *reply)) error {
-	for {
-		v, err := readReply(r, 0)
-		if err != nil {
-			return err
-		}
-		w.heard.Add(1)
-		if !v.isPush(w.resp3) {
-			err = w.answer(v)
-		} else if kind := pushKind(&v); kind == "message" {
-			message(v.list[1].text, &v.list[2])
-		} else {
-			err = w.confirm(kind, &v)
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return w.waiting.len()
 }
 
 // pushKind returns the kind of a push, or "" if it is none that is known.
@@ -203,16 +218,16 @@ func pushKind(v *reply) string {
 // answer gives v to the command that it answers.
 func (w *wire) answer(v reply) error {
 	w.mu.Lock()
-	if len(w.waiting) == 0 {
+	next := w.waiting.head()
+	if next == nil {
 		w.mu.Unlock()
 		return fmt.Errorf("%w: an answer to nothing", errProtocol)
 	}
-	c := w.waiting[0]
-	if c.channels != "" && v.err() == nil {
+	if next.channels != "" && v.err() == nil {
 		w.mu.Unlock()
-		return fmt.Errorf("%w: no confirmation of %s", errProtocol, c.channels)
+		return fmt.Errorf("%w: no confirmation of %s", errProtocol, next.channels)
 	}
-	w.pop()
+	c := w.waiting.pop()
 	w.mu.Unlock()
 	c.done(v, v.err())
 	return nil
@@ -225,7 +240,8 @@ func (w *wire) confirm(kind string, v *reply) error {
 	}
 	channel := v.list[1].text
 	w.mu.Lock()
-	if len(w.waiting) == 0 || w.waiting[0].channels != kind || !slices.Contains(w.waiting[0].names, channel) {
+	next := w.waiting.head()
+	if next == nil || next.channels != kind || !slices.Contains(next.names, channel) {
 		w.mu.Unlock()
 		if w.sharded && kind == "unsubscribe" { // its slot is another shard's now
 			w.gone(channel)
@@ -233,19 +249,12 @@ func (w *wire) confirm(kind string, v *reply) error {
 		}
 		return fmt.Errorf("%w: the server confirms %s %q unasked", errProtocol, kind, channel)
 	}
-	c := w.waiting[0]
-	if c.left--; c.left > 0 {
+	if next.left--; next.left > 0 {
 		w.mu.Unlock()
 		return nil
 	}
-	w.pop()
+	c := w.waiting.pop()
 	w.mu.Unlock()
 	c.done(reply{}, nil)
 	return nil
-}
-
-// pop forgets the oldest command. mu is held.
-func (w *wire) pop() {
-	w.waiting[0] = nil
-	w.waiting = w.waiting[1:]
 }

@@ -1,0 +1,228 @@
+package redislock
+
+import (
+	"bufio"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A wireServer answers each line that a wire sends as the test says.
+type wireServer struct {
+	*wire
+	conn net.Conn // the server's end
+	from *bufio.Reader
+}
+
+func newWireServer(t *testing.T) *wireServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{conn: client, writeTimeout: time.Second, resp3: true, goes: &sync.WaitGroup{}, message: func(string, *reply) {}}
+	w.fail = w.end
+	w.reading.begin(bufio.NewReader(client))
+	var reads sync.WaitGroup
+	reads.Go(func() { w.end(w.read()) })
+	t.Cleanup(func() {
+		_ = server.Close()
+		reads.Wait()
+		w.goes.Wait()
+	})
+	return &wireServer{w, server, bufio.NewReader(server)}
+}
+
+// next returns the next command that comes in.
+func (s *wireServer) next(t *testing.T) []string {
+	t.Helper()
+	v, err := readReply(s.from, 0)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	var words []string
+	for _, e := range v.list {
+		words = append(words, e.text)
+	}
+	return words
+}
+
+func (s *wireServer) answer(t *testing.T, text string) {
+	t.Helper()
+	if _, err := s.conn.Write([]byte(text)); err != nil {
+		t.Error(err)
+	}
+}
+
+// ask sends a command, and helps to read the answer.
+func (s *wireServer) ask(word string) chan string {
+	answer := make(chan string, 1)
+	s.sendQuietly(command{words: []string{word}, done: func(v reply, err error) {
+		if err != nil {
+			v.text = err.Error()
+		}
+		answer <- v.text
+	}})
+	s.help(func() bool { return len(answer) > 0 })
+	return answer
+}
+
+// await waits for something that must come.
+func await[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not come:", what)
+	}
+	return v
+}
+
+// Callers that read the answers themselves get each its own, and read goes on where
+// they stop, whoever of them comes when.
+func TestCallersRead(t *testing.T) {
+	s := newWireServer(t)
+	go func() {
+		for {
+			v, err := readReply(s.from, 0)
+			if err != nil {
+				return
+			}
+			_, _ = s.conn.Write([]byte("+" + v.list[0].text + "\r\n"))
+		}
+	}()
+	var callers sync.WaitGroup
+	for i := range 8 {
+		callers.Go(func() {
+			for j := range 3000 {
+				want := strings.Repeat("x", 1+(i+j)%7)
+				var answer chan string
+				if (i+j)%5 == 0 { // one who leaves the reading to others
+					answer = make(chan string, 1)
+					s.send(command{words: []string{want}, done: func(v reply, _ error) { answer <- v.text }})
+				} else {
+					answer = s.ask(want)
+				}
+				select {
+				case got := <-answer:
+					if got != want {
+						t.Errorf("%q for %q", got, want)
+						return
+					}
+				case <-time.After(30 * time.Second):
+					t.Error("no answer")
+					return
+				}
+				if i == 0 && j%50 == 0 {
+					time.Sleep(time.Duration(j) * time.Microsecond) // read begins to rest, and to read
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if s.reading.helped.Load() == 0 {
+		t.Error("no caller has read")
+	}
+}
+
+// One caller after another reads, when read has rested once.
+func TestReadRests(t *testing.T) {
+	s := newWireServer(t)
+	const n = 100
+	go func() {
+		for range n {
+			s.answer(t, "+"+s.next(t)[0]+"\r\n")
+		}
+	}()
+	for range n {
+		if got := await(t, "the answer", s.ask("a")); got != "a" {
+			t.Fatal(got)
+		}
+	}
+	if helped := s.reading.helped.Load(); helped < n/2 {
+		t.Errorf("%d of %d answers were read by their callers", helped, n)
+	}
+}
+
+// A caller does not wait for an answer that takes long, or comes in parts: it is as
+// free to go as ever, and the answer comes all the same.
+func TestCallerIsNotKept(t *testing.T) {
+	s := newWireServer(t)
+	warm := func() { // has read rest
+		for !s.reading.rests.Load() {
+			answer := make(chan chan string, 1)
+			go func() { answer <- s.ask("a") }()
+			s.answer(t, "+"+s.next(t)[0]+"\r\n")
+			await(t, "the answer", await(t, "the end of help", answer))
+		}
+	}
+	for what, parts := range map[string][2]string{"late": {"", "+late\r\n"}, "in parts": {"$4\r\nla", "te\r\n"}} {
+		s.reading.far.Store(0)
+		warm()
+		helped := make(chan chan string, 1)
+		go func() { helped <- s.ask("b") }()
+		s.next(t)
+		s.answer(t, parts[0])
+		answer := await(t, "the end of help", helped)
+		if len(answer) > 0 {
+			t.Fatal(what, "the answer is there already")
+		}
+		s.answer(t, parts[1])
+		if got := await(t, "the answer", answer); got != "late" {
+			t.Errorf("%s: %q", what, got)
+		}
+	}
+}
+
+// A message is read though no answer is due and nobody asks, and so is the end.
+func TestRestEnds(t *testing.T) {
+	s := newWireServer(t)
+	messages := make(chan string, 1)
+	s.message = func(channel string, payload *reply) { messages <- channel + " " + payload.text }
+	for i := range 3 {
+		answer := make(chan chan string, 1)
+		go func() { answer <- s.ask("a") }()
+		s.next(t)
+		text := "+a\r\n"
+		if i == 1 { // right behind the answer
+			text += ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
+		}
+		s.answer(t, text)
+		await(t, "the answer", await(t, "the end of help", answer))
+		if i == 0 {
+			s.answer(t, ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n")
+		}
+		if i < 2 {
+			if got := await(t, "the message", messages); got != "c m" {
+				t.Error(got)
+			}
+			continue
+		}
+		end := make(chan struct{})
+		_ = s.conn.Close()
+		go func() {
+			for {
+				if s.mu.Lock(); s.err != nil {
+					s.mu.Unlock()
+					close(end)
+					return
+				}
+				s.mu.Unlock()
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		await(t, "the end", end)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -118,6 +119,7 @@ func (w *wire) sendQuietly(commands ...command) {
 		}
 		return
 	}
+	others := w.waiting.len() > 0
 	for _, c := range commands {
 		w.out = appendCommand(w.out, c.words...)
 		entry := call{channels: c.channels, done: c.done}
@@ -130,6 +132,9 @@ func (w *wire) sendQuietly(commands ...command) {
 	w.writing = true
 	w.mu.Unlock()
 	if mine {
+		if others {
+			runtime.Gosched() // they may be about to send, too: with one write for all
+		}
 		w.flush()
 	}
 }

@@ -29,7 +29,10 @@ type claim struct {
 
 func (m *member) newClaim(a *locker.Attempt) *claim {
 	c := &claim{member: m, renewal: a.CheckInterval, answers: make(chan answer, 1), subscribed: make(chan struct{})}
-	if a.Behind > 0 {
+	switch {
+	case m.session.node.options.Linger > 0 && m.session.fast:
+		c.reserve = lingerTokens
+	case a.Behind > 0:
 		c.reserve = tokenBlock
 	}
 	m.session.mu.Lock()
@@ -121,13 +124,13 @@ func (c *claim) settle(ctx context.Context) (string, error) {
 			case <-c.session.done:
 				return "", c.session.ended()
 			}
-		case "first":
+		case "first", "lingers":
 			if since.IsZero() {
 				since, c.met = time.Now(), true
 				giveWay = max(giveWayAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
 			}
 			met := time.Since(since)
-			if met >= pingAfter && !pinged {
+			if (met >= pingAfter || text == "lingers") && !pinged {
 				pinged = true
 				c.ping()
 			}
@@ -204,7 +207,7 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 		return locker.Grant{}, s.ended()
 	}
 	now := time.Now()
-	h := &hold{member: c.member, token: token, last: token + uint64(c.reserve), until: now.Add(c.renewal)} //nolint:gosec // reserve is small and positive
+	h := &hold{member: c.member, token: token, first: token, last: token + uint64(c.reserve), won: now, until: now.Add(c.renewal)} //nolint:gosec // reserve is small and positive
 	s.mu.Lock()
 	c.queued = false
 	c.stayAway()

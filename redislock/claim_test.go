@@ -72,7 +72,8 @@ func TestPingAfterTheGrant(t *testing.T) {
 			session.mu.Lock()
 			defer session.mu.Unlock()
 			var p pong
-			if err := json.Unmarshal([]byte(m.pingedWith(pingText(channel)).payload), &p); err != nil {
+			answer, _ := m.pingedWith(pingText(channel))
+			if err := json.Unmarshal([]byte(answer.payload), &p); err != nil {
 				t.Fatal(err)
 			}
 			return p.Mode

@@ -16,6 +16,8 @@ type hold struct {
 	*member
 	token uint64
 	last  uint64    // of the tokens that are reserved
+	first uint64    // of them
+	won   time.Time // when that was
 	until time.Time // how long the lock may be passed on inside the process
 
 	lost func(error) // guarded by session.mu
@@ -71,18 +73,35 @@ func (h *hold) Pass() (locker.Grant, bool) {
 	s := h.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause != nil || h.gone != nil || s.expired() || h.told || h.pinged || h.token >= h.last || !time.Now().Before(h.until) {
+	if !h.mayGoOn(time.Now()) {
 		return locker.Grant{}, false
 	}
 	h.lost = nil
-	next := &hold{member: h.member, token: h.token + 1, last: h.last, until: h.until}
-	h.hold = next
-	return locker.Grant{Token: next.token, Hold: next}, true
+	h.hold = h.next()
+	return locker.Grant{Token: h.hold.token, Hold: h.hold}, true
+}
+
+// mayGoOn reports whether the lock may be held again by this process without another
+// claim. Tokens must not overtake the clock of the server, which the next one has when
+// n-fence is lost. session.mu is held.
+func (h *hold) mayGoOn(now time.Time) bool {
+	s := h.session
+	return s.cause == nil && h.gone == nil && !s.expired() && !h.told && !h.pinged && now.Before(h.until) &&
+		h.token < h.last && h.token-h.first < tokenBlock+uint64(now.Sub(h.won).Microseconds()) //nolint:gosec // it is not negative
+}
+
+// next returns the hold after h.
+func (h *hold) next() *hold {
+	return &hold{member: h.member, token: h.token + 1, last: h.last, first: h.first, won: h.won, until: h.until}
 }
 
 // StartRelease implements locker.AsyncReleaser. It reads the answer itself if that
 // comes at once.
 func (h *hold) StartRelease(done func(error)) {
+	if h.linger() {
+		done(nil)
+		return
+	}
 	end := h.begin()
 	var answered atomic.Bool
 	wire := h.session.wire

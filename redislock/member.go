@@ -37,6 +37,7 @@ type member struct {
 	holder   string          // who has answered the claim's ping
 	answered chan struct{}   // closed when holder is set
 	doubt    doubt           // about those who keep one who waits from the lock
+	lingers  lingering
 }
 
 // How a claim that meets others on the channel goes on.
@@ -55,6 +56,12 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 	}
 	m, err := s.member(ctx, a)
 	if err != nil {
+		return locker.Grant{}, err
+	}
+	if g, ok := m.resume(); ok {
+		return g, nil
+	}
+	if m, err = s.member(ctx, a); err != nil { // what lingered may just be given up
 		return locker.Grant{}, err
 	}
 	if why := m.mustLook(a); why != "" {
@@ -97,9 +104,14 @@ func (s *session) member(ctx context.Context, a *locker.Attempt) (*member, error
 
 // begin marks m as busy, until the function that it returns is called.
 func (m *member) begin() (end func()) {
-	busy := make(chan struct{})
 	m.session.mu.Lock()
 	defer m.session.mu.Unlock()
+	return m.beginWith()
+}
+
+// beginWith is begin. session.mu is held.
+func (m *member) beginWith() (end func()) {
+	busy := make(chan struct{})
 	m.busy = busy
 	return func() {
 		m.session.mu.Lock()
@@ -121,7 +133,7 @@ func (m *member) dropUnused() {
 
 // forget forgets m unless it waits. session.mu is held.
 func (m *member) forget() {
-	if !m.queued && !m.waits && m.session.members[m.channel] == m {
+	if !m.queued && !m.waits && !m.lingers.now && m.session.members[m.channel] == m {
 		delete(m.session.members, m.channel)
 	}
 }

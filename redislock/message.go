@@ -45,10 +45,13 @@ func (c *claim) ping() {
 // goroutine that reads.
 func (s *session) message(channel string, payload *reply) {
 	s.mu.Lock()
-	answer := s.hear(channel, payload)
+	answer, leave := s.hear(channel, payload)
 	s.mu.Unlock()
 	if answer.channel != "" {
 		s.answer(answer)
+	}
+	if leave != nil {
+		leave()
 	}
 }
 
@@ -75,19 +78,19 @@ func (s *session) answer(p outgoing) {
 	})
 }
 
-// hear takes in a message, and returns what is to be answered, if anything. mu is
-// held.
-func (s *session) hear(channel string, payload *reply) outgoing {
+// hear takes in a message, and returns what is to be answered, and then to be done, if
+// anything. mu is held.
+func (s *session) hear(channel string, payload *reply) (answer outgoing, leave func()) {
 	if payload.cut {
-		return outgoing{}
+		return outgoing{}, nil
 	}
 	if channel == sessionName(s.id) {
 		s.heard(payload.text)
-		return outgoing{}
+		return outgoing{}, nil
 	}
 	m, kind := s.memberOf(channel)
 	if m == nil {
-		return outgoing{}
+		return outgoing{}, nil
 	}
 	switch {
 	case kind == "":
@@ -99,6 +102,7 @@ func (s *session) hear(channel string, payload *reply) outgoing {
 		}
 	case payload.text == messageWait:
 		m.told = true
+		return outgoing{}, m.wanted()
 	case payload.text == messageNear:
 		if m.queued || m.claiming {
 			m.comeNear()
@@ -106,7 +110,7 @@ func (s *session) hear(channel string, payload *reply) outgoing {
 	default:
 		m.answeredWith(payload.text, kind == ":h:")
 	}
-	return outgoing{}
+	return outgoing{}, nil
 }
 
 // memberOf returns the part in a lock that a channel belongs to, or nil, and what
@@ -121,33 +125,37 @@ func (s *session) memberOf(channel string) (m *member, kind string) {
 // pingedWith answers a message on the lock's channel, if it is a ping and the
 // session has a part in the lock. session.mu is held.
 // In protocol.pml, too: a change here asks for one there.
-func (m *member) pingedWith(text string) outgoing {
+func (m *member) pingedWith(text string) (answer outgoing, leave func()) {
 	s := m.session
 	var p ping
 	if (m.hold == nil && !m.claiming) || json.Unmarshal([]byte(text), &p) != nil {
-		return outgoing{}
+		return outgoing{}, nil
 	}
 	foreign, ok := m.mayAnswer(p.ResponseChannel)
 	if !ok || p.ResponseChannel == m.holdChannel {
-		return outgoing{}
+		return outgoing{}, nil
 	}
 	if foreign {
 		m.pinged = true
+		leave = m.wanted()
 		if s.foreign >= maxForeign {
-			return outgoing{} // who asks again is answered then
+			return outgoing{}, leave // who asks again is answered then
 		}
 		s.foreign++
+	} else if leave = m.wanted(); leave != nil {
+		m.told = true // it may wait
+		return outgoing{}, leave
 	} else if s.lease.pings++; s.lease.pings-s.lease.pongs > maxPongs {
-		return outgoing{} // and the lease is not renewed any more
+		return outgoing{}, leave // and the lease is not renewed any more
 	}
-	answer := pong{HolderID: s.id, Mode: "pending", Protocol: 1}
+	who := pong{HolderID: s.id, Mode: "pending", Protocol: 1}
 	if m.hold != nil || m.granted || foreign && m.unsure {
-		answer.Mode, answer.Elected = "exclusive", true
+		who.Mode, who.Elected = "exclusive", true
 	} else {
 		m.told = m.told || !foreign // it may give way to this claim, and wait
 	}
-	reply, _ := json.Marshal(answer) // cannot fail
-	return outgoing{p.ResponseChannel, string(reply), foreign}
+	reply, _ := json.Marshal(who) // cannot fail
+	return outgoing{p.ResponseChannel, string(reply), foreign}, leave
 }
 
 // mayAnswer reports whether a ping may be answered on channel: only on channels

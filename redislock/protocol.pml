@@ -36,7 +36,8 @@
  *   - n-yield, which is for those of portalocker: for as long as it says, nobody is woken
  *     and nobody takes the lock, and those who look meanwhile look again at its end.
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
- *     two of the queue, passing the lock on within a process. The goroutines of a
+ *     two of the queue, passing the lock on within a process, locks that linger: those
+ *     are held here. One who does not wait asks about such a lock first. The goroutines of a
  *     process are put in order by line.go: here there is one.
  */
 

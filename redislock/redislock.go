@@ -123,6 +123,14 @@ type Options struct {
 	// The default is 10 s.
 	HealthCheckInterval time.Duration
 
+	// Linger is how long a lock that was released stays subscribed, if nobody else wants
+	// it, so that to acquire it again through the same Locker takes no round trip. It is
+	// free in that time: it is given up at once when anybody else wants it, who has to
+	// wait for that, for about one round trip. The default, 0, is not at all; more than
+	// the check interval is of no use, as the lock is given up when it has not been
+	// claimed anew for so long. Not with RESP2.
+	Linger time.Duration
+
 	// PortalockerNames gives each lock a connection of its own, with the name that
 	// portalocker gives to its connections, so that processes that lock with
 	// portalocker 4 (Python) can disconnect one of this library that hangs; without
@@ -196,6 +204,7 @@ func (o *Options) complete() error {
 		{"UnavailableTimeout", &o.UnavailableTimeout, defaultUnavailableTimeout},
 		{"SettleTime", &o.SettleTime, defaultSettleTime},
 		{"HealthCheckInterval", &o.HealthCheckInterval, defaultHealthCheckInterval},
+		{"Linger", &o.Linger, 0},
 	} {
 		if *f.value < 0 {
 			return fmt.Errorf("redislock: %w Options.%s %v: it must not be negative", locker.ErrInvalid, f.name, *f.value)

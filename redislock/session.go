@@ -66,6 +66,9 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		recent:       make(map[string]struct{}),
 		done:         make(chan struct{}),
 	}
+	if n.options.Linger > 0 {
+		s.about += lingerMark
+	}
 	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
 	stop := context.AfterFunc(ctx, func() { _ = s.wire.conn.Close() })
 	err = s.greet(ctx)
@@ -209,7 +212,7 @@ func (s *session) gone(channel string) {
 		m.attempt.Wake()
 	} else if m != nil && m.hold != nil {
 		lost = m.hold.lose(errSlotMoved)
-		m.hold = nil
+		m.hold, m.lingers.now = nil, false
 		s.drop()
 		if m.busy == nil {
 			m.forget()

@@ -34,13 +34,14 @@ const (
 	goRESP3 = "go"
 	goRESP2 = "go, RESP2"
 	goNamed = "go, PortalockerNames"
+	goStays = "go, Linger"
 	python  = "portalocker 2"   // the first generation, the real one
 	peer40  = "portalocker 4.0" // a peer of the second
 	peer42  = "portalocker 4.2" // a peer of the third
 )
 
 var (
-	ours    = []string{goRESP3, goRESP2, goNamed}
+	ours    = []string{goRESP3, goRESP2, goNamed, goStays}
 	foreign = []string{python, peer40, peer42}
 )
 
@@ -230,14 +231,23 @@ func beParty(kind, addr, name string) int {
 		release() error
 		err() error
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr, Protocol: map[bool]int{true: 2, false: 3}[kind != goRESP3 && kind != goNamed]})
+	o := &redis.Options{Addr: addr, Protocol: 3}
+	switch kind {
+	case goRESP2, peer40, peer42:
+		o.Protocol = 2
+	}
+	client := redis.NewClient(o)
 	switch kind {
 	case peer40:
 		l = newPeer(client, name, 2)
 	case peer42:
 		l = newPeer(client, name, 3)
 	default:
-		locks, err := redislock.New(client, &redislock.Options{PortalockerNames: kind == goNamed})
+		o := redislock.Options{PortalockerNames: kind == goNamed}
+		if kind == goStays {
+			o.Linger = time.Hour
+		}
+		locks, err := redislock.New(client, &o)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

@@ -8,7 +8,8 @@
 -- Returns 'won TOKEN WAITING SETTLE', with WAITING 1 if others do, else 0, and SETTLE in
 --         microseconds,
 --         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
---         microseconds, where the lock is left to portalocker, 'first' or 'notyet'.
+--         microseconds, where the lock is left to portalocker, 'first', 'lingers' if a
+--         session that may linger is to be asked by one who will not wait, or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
 local fence, holder, queue, yield = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
@@ -68,6 +69,7 @@ if on_lock == 1 then
 end
 
 if last and last ~= sid and theirs > 0 then
+  if not waits and not ahead and known == '' and may_linger(values[2]) then return 'lingers' end
   local answer = queue_up()
   if waits then publish(hold_channel(n, last), 'wait') end
   return answer

@@ -1,0 +1,122 @@
+package redislock
+
+import (
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// A lock that was released may stay subscribed for a while, so that the next Acquire of
+// this process costs no round trip (Options.Linger). Nobody holds it then, and the
+// session gives it up at once when anybody else wants it:
+//
+//   - One who waits has said so ("wait"), and is woken.
+//   - One who does not wait pings, as n-holder says that the session may linger. A
+//     holder answers; a session that lingers leaves, and the claim goes on.
+//   - One of portalocker's processes pings, too. It gets an answer, as else it would
+//     wait for one for long, and finds the lock free when it looks again.
+//
+// To others it is a lock that is held and then released, and what the session does is
+// what it does for a lock that it holds: heartbeats go on, and it may lose the lock. In
+// protocol.pml a lock that lingers is one that is held.
+
+// lingering is the state of a lock that may linger. It is guarded by session.mu.
+type lingering struct {
+	now   bool      // nobody holds the member's hold
+	end   time.Time // of now
+	timer *time.Timer
+	armed bool // the timer is set
+}
+
+const (
+	// lingerTokens are reserved for a lock that may linger.
+	lingerTokens = 4096
+	// lingerMark is the end of a value of n-holder whose session may linger.
+	lingerMark = " linger"
+)
+
+// linger ends h and keeps the lock subscribed, if it may. It reports whether it does.
+func (h *hold) linger() bool {
+	s := h.session
+	o := &s.node.options
+	if o.Linger <= 0 || !s.fast {
+		return false
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !h.mayGoOn(now) {
+		return false
+	}
+	h.lost = nil
+	l := &h.lingers
+	l.now, l.end = true, now.Add(o.Linger)
+	if l.armed {
+		return true
+	}
+	l.armed = true
+	if l.timer == nil {
+		l.timer = time.AfterFunc(o.Linger, h.lingered)
+	} else {
+		l.timer.Reset(o.Linger)
+	}
+	return true
+}
+
+// lingered gives the lock up when it has lingered for its time.
+func (m *member) lingered() {
+	s := m.session
+	s.mu.Lock()
+	l := &m.lingers
+	l.armed = false
+	if !l.now || s.cause != nil {
+		s.mu.Unlock()
+		return
+	}
+	if left := time.Until(l.end); left > 0 { // it was held again meanwhile
+		l.armed = true
+		l.timer.Reset(left)
+		s.mu.Unlock()
+		return
+	}
+	end := m.stopLingering()
+	s.mu.Unlock()
+	m.unsubscribe(s.wire.send, nil, false, func(error) { end() })
+}
+
+// stopLingering has nobody but the caller, who is to unsubscribe, work on m, until the
+// function that it returns is called. session.mu is held.
+func (m *member) stopLingering() (end func()) {
+	m.lingers.now = false
+	return m.beginWith()
+}
+
+// resume returns a hold of a lock that lingers. If it must not go on, it is given up.
+func (m *member) resume() (locker.Grant, bool) {
+	s := m.session
+	s.mu.Lock()
+	if !m.lingers.now {
+		s.mu.Unlock()
+		return locker.Grant{}, false
+	}
+	if m.hold.mayGoOn(time.Now()) {
+		defer s.mu.Unlock()
+		m.lingers.now = false
+		m.hold = m.hold.next()
+		return locker.Grant{Token: m.hold.token, Hold: m.hold}, true
+	}
+	end := m.stopLingering()
+	s.mu.Unlock()
+	m.unsubscribe(s.wire.send, nil, false, func(error) { end() })
+	return locker.Grant{}, false
+}
+
+// wanted gives up a lock that lingers, as somebody else wants it. It returns what is to
+// be done without session.mu, which is held, or nil.
+func (m *member) wanted() (leave func()) {
+	if !m.lingers.now {
+		return nil
+	}
+	end := m.stopLingering()
+	return func() { m.unsubscribe(m.session.wire.send, nil, false, func(error) { end() }) }
+}

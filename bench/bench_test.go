@@ -44,7 +44,7 @@ func TestRunWritesWhatItMeasured(t *testing.T) {
 		redis      bool
 		contenders []string
 	}{
-		{"redis/free lock, all processors", true, []string{ours, "bsm/redislock", "redsync", "rueidislock", "rueidislock, defaults", "by hand"}},
+		{"redis/free lock, all processors", true, []string{ours, ours + ", Linger", "bsm/redislock", "redsync", "rueidislock", "rueidislock, defaults", "by hand"}},
 		{"redis/hand-off", true, []string{ours, "rueidislock", "by hand"}},
 		{"redis/notice of loss", true, []string{ours}},
 		{"file/take-over after SIGKILL", false, []string{ours, "flock, polling", "flock, blocking"}},

@@ -21,7 +21,7 @@ func freeWorkloads() []workload {
 			workload{
 				name:       "redis/free lock, " + procs.what,
 				about:      "One goroutine acquires a lock that nobody else wants, and releases it: what a lock adds to the work that it protects.",
-				contenders: onServers,
+				contenders: onServersAndLingering,
 				measure: func(ctx context.Context, l *lab, c contender, p places) (*measured, error) {
 					return free(ctx, c, p, 1, procs.n, pick(l, time.Second, 100*time.Millisecond))
 				},
@@ -29,7 +29,7 @@ func freeWorkloads() []workload {
 			workload{
 				name:       "redis/64 names, " + procs.what,
 				about:      "64 goroutines with one client acquire and release locks of different names: how many locks a busy process can take in a second.",
-				contenders: onServers,
+				contenders: onServersAndLingering,
 				measure: func(ctx context.Context, l *lab, c contender, p places) (*measured, error) {
 					return free(ctx, c, p, 64, procs.n, pick(l, time.Second, 100*time.Millisecond))
 				},

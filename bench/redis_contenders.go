@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bsm "github.com/bsm/redislock"
@@ -21,7 +22,7 @@ import (
 func redisContenders() []contender {
 	return []contender{
 		{
-			name: ours, place: inRedis, open: openRedislock,
+			name: ours, place: inRedis, open: redislockWith(nil),
 			settings: "github.com/golocker/locker/redislock: the defaults of go-redis and of redislock, WithTimeout(NoTimeout)",
 		},
 		{
@@ -73,13 +74,30 @@ func (c *lockerClient) close() error {
 	return err
 }
 
-func openRedislock(_ context.Context, p places) (client, error) {
-	c := newRedisClient(p)
-	l, err := redislock.New(c, nil, locker.WithTimeout(locker.NoTimeout))
-	if err != nil {
-		return nil, errors.Join(err, c.Close())
+// lingering is this library with an option that matters where nobody else wants a lock.
+func lingering() contender {
+	return contender{
+		name: ours + ", Linger", place: inRedis, open: redislockWith(&redislock.Options{Linger: lingerTime}),
+		settings: fmt.Sprintf("the same with Options.Linger: %v: a lock that was released stays subscribed for so long, unless somebody wants it", lingerTime),
 	}
-	return &lockerClient{l, c.Close}, nil
+}
+
+const lingerTime = 100 * time.Millisecond
+
+// onServersAndLingering are the contenders for locks that nobody else wants.
+func onServersAndLingering() []contender {
+	return slices.Insert(onServers(), 1, lingering())
+}
+
+func redislockWith(o *redislock.Options) func(context.Context, places) (client, error) {
+	return func(_ context.Context, p places) (client, error) {
+		c := newRedisClient(p)
+		l, err := redislock.New(c, o, locker.WithTimeout(locker.NoTimeout))
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		return &lockerClient{l, c.Close}, nil
+	}
 }
 
 const (

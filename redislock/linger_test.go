@@ -140,14 +140,16 @@ func TestLingerIsLost(t *testing.T) {
 			last = lock.Token()
 			release(t, lock)
 		}
+		next := other
 		if i%2 == 0 {
+			kept := acquire(t, l, "kept")
 			s.Do("CLIENT", "KILL", "TYPE", "pubsub")
+			await(t, "the loss of another lock", kept.Done())
+			if i%4 == 0 {
+				next = l
+			}
 		} else {
 			s.Do("FLUSHALL")
-		}
-		next := l
-		if i%3 > 0 {
-			next = other
 		}
 		lock := acquire(t, next, "n")
 		if lock.Token() <= last {

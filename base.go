@@ -89,11 +89,14 @@ func (b *Base) acquire(ctx context.Context, name string, o options) (*held, erro
 	if ctx.Err() != nil {
 		return nil, ended(ctx)
 	}
-	w, front, err := b.lines.join(ctx, b, name, &o)
-	if err != nil {
-		return nil, err
+	h, w, front, err := b.lines.join(ctx, b, name, &o)
+	if h != nil {
+		h.watch()
 	}
-	h, err := b.stand(w, front)
+	if h != nil || err != nil {
+		return h, err
+	}
+	h, err = b.stand(w, front)
 	if err != nil {
 		w.free()
 		b.lines.mu.Lock()
@@ -206,7 +209,7 @@ func outcome(err error) error {
 
 // granted makes a lock of g for w, the front of its line.
 func (b *Base) granted(w *waiter, g Grant) (*held, error) {
-	h := newHeld(w, g)
+	h := newHeld(w.line, w.base, &w.options, g)
 	w.free() // before the lock can be released, and the line be used again
 	if !b.lines.grant(h) {
 		h.close()

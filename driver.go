@@ -12,8 +12,8 @@ import (
 // call for that name is made. Acquires of one name through one Base never meet
 // in the Driver; it excludes other processes, and other Drivers of this one.
 //
-// A Driver, or the Hold it grants, may also be a [Queue], a [Checker], a
-// [Watcher], a [Passer] or an [AsyncReleaser].
+// A Driver, or the Hold it grants, may also be a [Granter], a [Queue], a [Checker],
+// a [Watcher], a [Passer] or an [AsyncReleaser].
 type Driver interface {
 	// Backend names the kind of the backend in errors: "redis".
 	Backend() string
@@ -70,6 +70,14 @@ type Hold interface {
 	// lost, to free what the Hold uses. An error that matches ErrLost says that
 	// the lock was lost before; any other, that the release is not confirmed.
 	Release(ctx context.Context) error
+}
+
+// A Granter is a Driver that grants every attempt, as it is enough that Acquires of
+// one Base exclude each other.
+type Granter interface {
+	// Grant is what Try would return. Base may call it in the place of Try, while it
+	// has a mutex locked: it must not block.
+	Grant(name string) Grant
 }
 
 // A Queue is a Driver that keeps a place for a waiting Acquire.

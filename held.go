@@ -34,17 +34,17 @@ type heldState struct {
 
 var _ Lock = (*held)(nil)
 
-func newHeld(w *waiter, g Grant) *held {
-	h := &held{name: w.line.name, token: g.Token, hold: g.Hold, line: w.line}
-	h.give(w)
+func newHeld(l *line, b *Base, o *options, g Grant) *held {
+	h := &held{name: l.name, token: g.Token, hold: g.Hold, line: l}
+	h.give(b, o)
 	return h
 }
 
-// give makes h the lock of w's caller.
-func (h *held) give(w *waiter) {
-	h.base = w.base
+// give makes h the lock of a caller of b.
+func (h *held) give(b *Base, o *options) {
+	h.base = b
 	if h.hold != nil {
-		h.state = &heldState{checkInterval: w.options.checkInterval}
+		h.state = &heldState{checkInterval: o.checkInterval}
 	}
 }
 

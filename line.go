@@ -9,8 +9,9 @@ import (
 // lines are the Acquires and the locks of one process by name, first come first
 // served: only the front of a line takes part in the Driver.
 type lines struct {
-	driver Driver
-	queue  Queue // the driver, if it is one
+	driver  Driver
+	granter Granter // the driver, if it is one
+	queue   Queue   // the driver, if it is one
 
 	mu     sync.Mutex // guards what follows, all lines, and the counters of every Base
 	byName map[string]*line
@@ -53,20 +54,28 @@ const (
 )
 
 func newLines(d Driver) *lines {
+	granter, _ := d.(Granter)
 	queue, _ := d.(Queue)
-	return &lines{driver: d, queue: queue, byName: make(map[string]*line), open: 1}
+	return &lines{driver: d, granter: granter, queue: queue, byName: make(map[string]*line), open: 1}
 }
 
 // join makes a waiter of an Acquire and puts it at the end of the line of a
 // name. It tells whether the waiter is the front, and fails where an Acquire
-// that does not wait would have to.
-func (ls *lines) join(ctx context.Context, b *Base, name string, o *options) (w *waiter, front bool, err error) {
+// that does not wait would have to. Where the driver grants every attempt, the first
+// of a line is made its holder at once.
+func (ls *lines) join(ctx context.Context, b *Base, name string, o *options) (h *held, w *waiter, front bool, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if b.closed {
-		return nil, false, ErrClosed
+		return nil, nil, false, ErrClosed
 	}
 	l := ls.byName[name]
+	if l == nil && ls.granter != nil {
+		h = newHeld(ls.add(name), b, o, ls.granter.Grant(name))
+		h.line.holdBy(h)
+		b.active++
+		return h, nil, false, nil
+	}
 	if l == nil {
 		l = ls.add(name)
 		w, front = &l.creator, true
@@ -75,14 +84,14 @@ func (ls *lines) join(ctx context.Context, b *Base, name string, o *options) (w 
 		l.prepare(o)
 	} else {
 		if l.state != stateBusy && !o.waits() {
-			return nil, false, l.outcome
+			return nil, nil, false, l.outcome
 		}
 		w = &waiter{turn: make(chan turn, 1), waited: l.state != stateBusy}
 		l.push(w)
 	}
 	w.base, w.line, w.parent, w.options = b, l, ctx, *o
 	b.active++
-	return w, front, nil
+	return nil, w, front, nil
 }
 
 // add makes a line for a name. mu is held.
@@ -137,7 +146,7 @@ func (ls *lines) pass(h, next *held) bool {
 	if w == nil {
 		return false
 	}
-	next.give(w)
+	next.give(w.base, &w.options)
 	l.holdBy(next)
 	next.base.active++
 	w.lock = next

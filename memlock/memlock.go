@@ -38,8 +38,11 @@ type driver struct {
 
 func (*driver) Backend() string { return "memory" }
 
-func (d *driver) Try(context.Context, *locker.Attempt) (locker.Grant, error) {
-	return locker.Grant{Token: d.token.Add(1)}, nil
+func (d *driver) Try(_ context.Context, a *locker.Attempt) (locker.Grant, error) {
+	return d.Grant(a.Name), nil
 }
+
+// Grant implements locker.Granter.
+func (d *driver) Grant(string) locker.Grant { return locker.Grant{Token: d.token.Add(1)} }
 
 func (*driver) Close() error { return nil }

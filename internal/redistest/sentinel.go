@@ -83,16 +83,22 @@ func (f *Failover) Primary() string {
 // Client returns a client of the primary, which the test closes. change, if not
 // nil, changes its options.
 func (f *Failover) Client(change func(*redis.FailoverOptions)) *redis.Client {
-	o := &redis.FailoverOptions{MasterName: masterName}
-	for _, s := range f.sentinels {
-		o.SentinelAddrs = append(o.SentinelAddrs, s.Addr)
-	}
+	o := f.Options()
 	if change != nil {
 		change(o)
 	}
 	c := redis.NewFailoverClient(o)
 	f.t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// Options returns the options of a client of the primary.
+func (f *Failover) Options() *redis.FailoverOptions {
+	o := &redis.FailoverOptions{MasterName: masterName}
+	for _, s := range f.sentinels {
+		o.SentinelAddrs = append(o.SentinelAddrs, s.Addr)
+	}
+	return o
 }
 
 // FailOver has the sentinels make the replica the primary, as an operator would.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ type Server struct {
 	tls    *tls.Config // how its clients connect; nil: without TLS
 	home   string
 	stop   io.Closer // ends the server when it is closed, also by the end of the test's process
-	output *bytes.Buffer
+	output *serverLog
 	exited chan struct{} // closed when cmd has ended
 }
 
@@ -114,7 +115,7 @@ func (s *Server) dir() string {
 func (s *Server) run(args ...string) bool {
 	s.t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", supervise, "sh"}, args...)...)
-	s.output = &bytes.Buffer{}
+	s.output = &serverLog{}
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	stop, err := cmd.StdinPipe()
 	if err == nil {
@@ -132,13 +133,11 @@ func (s *Server) run(args ...string) bool {
 	}()
 	deadline := time.After(patience)
 	for {
-		conn, err := net.Dial("tcp", s.Addr)
-		if err == nil {
-			conn.Close()
-			select {
-			case <-exited: // somebody else answers
-				return false
-			default:
+		// Somebody else may answer at the address, if the server comes too late for it:
+		// it says itself when it is ready.
+		if s.output.saysReady() {
+			if conn, err := net.Dial("tcp", s.Addr); err == nil {
+				conn.Close()
 				return true
 			}
 		}
@@ -150,6 +149,30 @@ func (s *Server) run(args ...string) bool {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// A serverLog is what a server has said.
+type serverLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *serverLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *serverLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// saysReady reports whether a server, or a Sentinel, listens.
+func (l *serverLog) saysReady() bool {
+	text := l.String()
+	return strings.Contains(text, "Ready to accept connections") || strings.Contains(text, "Sentinel ID is")
 }
 
 // Kill kills the server, as a crash would, and returns when it has ended.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,12 +68,22 @@ func (r *report) text(out io.Writer) error {
 	return err
 }
 
-// asMarkdown renders the report for BENCHMARKS.md.
-func (r *report) asMarkdown() ([]byte, error) {
+// findings say what the figures mean, and where a peer is better and why. They hold no
+// figures, which are those of a run.
+//
+//go:embed findings.md
+var findings string
+
+// asMarkdown renders the report for BENCHMARKS.md. chart is where its chart is, or "".
+func (r *report) asMarkdown(chart string) ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString("# Benchmarks\n\nMade with `go -C bench run . -markdown FILE`.\n\n")
+	b.WriteString("# Benchmarks\n\nMade with `go -C bench run . -markdown FILE -svg FILE`.\n\n")
 	for _, s := range r.facts() {
 		fmt.Fprintf(&b, "- %s\n", s)
+	}
+	b.WriteString("\n" + findings)
+	if chart != "" {
+		fmt.Fprintf(&b, "\n## Chart\n\nThe medians; in each group the longest bar is the greatest.\n\n![The medians of all workloads](%s)\n", chart)
 	}
 	b.WriteString("\n## How each is used\n\n")
 	for _, s := range r.Settings {

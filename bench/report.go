@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -229,10 +230,17 @@ func percentile(values []float64, percent int) float64 {
 // write writes the files that were asked for.
 func (r *report) write(s settings) error {
 	var errs []error
+	markdown := func() ([]byte, error) {
+		chart, err := filepath.Rel(filepath.Dir(s.markdown), s.svg)
+		if s.svg == "" || err != nil {
+			chart = s.svg
+		}
+		return r.asMarkdown(filepath.ToSlash(chart))
+	}
 	for _, f := range []struct {
 		name   string
 		render func() ([]byte, error)
-	}{{s.markdown, r.asMarkdown}, {s.json, r.asJSON}, {s.svg, r.asSVG}} {
+	}{{s.markdown, markdown}, {s.json, r.asJSON}, {s.svg, r.asSVG}} {
 		if f.name == "" {
 			continue
 		}

@@ -69,12 +69,21 @@ func (b *Base) Acquire(ctx context.Context, name string, opts ...Option) (Lock, 
 	if len(opts) > 0 {
 		o = o.with(opts)
 	}
-	h, err := b.acquire(ctx, name, o)
+	var began time.Time
+	if o.trace != nil {
+		began = time.Now()
+	}
+	h, why := b.acquire(ctx, name, &o)
+	var err error
+	if why != nil {
+		err = &Error{Op: "acquire", Backend: b.backend, Name: name, Err: why}
+	}
+	o.trace.acquired(ctx, b, name, h, began, err)
 	if err != nil {
 		if o.debug(ctx) {
-			o.log.DebugContext(ctx, "lock not acquired", "backend", b.backend, "lock", name, "error", err)
+			o.log.DebugContext(ctx, "lock not acquired", "backend", b.backend, "lock", name, "error", why)
 		}
-		return nil, &Error{Op: "acquire", Backend: b.backend, Name: name, Err: err}
+		return nil, err
 	}
 	if o.debug(ctx) {
 		o.log.DebugContext(ctx, "lock acquired", "backend", b.backend, "lock", name, "token", h.token)
@@ -82,14 +91,14 @@ func (b *Base) Acquire(ctx context.Context, name string, opts ...Option) (Lock, 
 	return h, nil
 }
 
-func (b *Base) acquire(ctx context.Context, name string, o options) (*held, error) {
+func (b *Base) acquire(ctx context.Context, name string, o *options) (*held, error) {
 	if err := o.check(name); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
 		return nil, ended(ctx)
 	}
-	h, w, front, err := b.lines.join(ctx, b, name, &o)
+	h, w, front, err := b.lines.join(ctx, b, name, o)
 	if h != nil {
 		h.watch()
 	}
@@ -111,6 +120,9 @@ func (b *Base) acquire(ctx context.Context, name string, o options) (*held, erro
 func (b *Base) stand(w *waiter, front bool) (*held, error) {
 	if front {
 		return b.contend(w)
+	}
+	if w.options.waits() {
+		w.options.trace.waiting(w, nil)
 	}
 	select {
 	case t := <-w.turn:
@@ -163,6 +175,7 @@ func (b *Base) contend(w *waiter) (*held, error) {
 				_, _ = b.lines.giveUp(w)
 				return nil, err
 			}
+			o.trace.waiting(w, err)
 			after := a.RetryAfter
 			if after <= 0 {
 				after = o.checkInterval

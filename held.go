@@ -30,6 +30,8 @@ type heldState struct {
 	checkInterval time.Duration
 	check         *time.Timer // runs from the first Done, if the hold is a Checker alone
 	giveBack      *giveBack   // set when the release of a hold begins
+	trace         *Trace      // who is told; set from the beginning, as is since
+	since         time.Time   // when it was acquired, if there is a trace
 }
 
 var _ Lock = (*held)(nil)
@@ -43,8 +45,11 @@ func newHeld(l *line, b *Base, o *options, g Grant) *held {
 // give makes h the lock of a caller of b.
 func (h *held) give(b *Base, o *options) {
 	h.base = b
-	if h.hold != nil {
-		h.state = &heldState{checkInterval: o.checkInterval}
+	if h.hold != nil || o.trace != nil {
+		h.state = &heldState{checkInterval: o.checkInterval, trace: o.trace}
+	}
+	if o.trace != nil {
+		h.state.since = time.Now()
 	}
 }
 
@@ -114,10 +119,11 @@ func (h *held) Err() error {
 	if cause == nil {
 		return nil
 	}
-	if err = lossOf(cause); h.end(err, nil) {
+	err = lossOf(cause)
+	if first, _ := h.end(err, nil); first {
 		_ = h.hold.Release(context.Background()) // frees what it uses
 		h.base.lines.released(h)
-		h.logLoss(err)
+		h.tellLoss(err)
 	}
 	_, err = h.ended()
 	return err
@@ -127,7 +133,7 @@ func (h *held) Err() error {
 // many locks are lost together, and none is to wait for another one's log.
 func (h *held) lost(cause error) {
 	err := lossOf(cause)
-	if h.end(err, nil) {
+	if first, _ := h.end(err, nil); first {
 		h.base.lines.lose(h, err)
 	}
 }
@@ -139,21 +145,24 @@ func lossOf(cause error) error {
 	return fmt.Errorf("%w: %w", ErrLost, cause)
 }
 
-func (h *held) logLoss(err error) {
+// tellLoss has the log and the trace know that h, which has a hold, was lost.
+func (h *held) tellLoss(err error) {
 	h.base.Logger().Warn("lock lost", "backend", h.base.backend, "lock", h.name, "token", h.token, "error", err)
+	h.state.trace.lost(h, err)
 }
 
 // end closes Done, and returns false if it was closed before; err is nil for a
-// release. This is where a lock ends, before anything that lets another one hold
-// it.
-func (h *held) end(err error, g *giveBack) bool {
+// release. It returns who is to be told of it, too. This is where a lock ends, before
+// anything that lets another one hold it.
+func (h *held) end(err error, g *giveBack) (first bool, t *Trace) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
-		return false
+		return false, nil
 	}
 	h.over = true
 	if st := h.state; st != nil {
+		t = st.trace
 		st.err, st.giveBack = err, g
 		if st.done != nil {
 			close(st.done)
@@ -162,7 +171,7 @@ func (h *held) end(err error, g *giveBack) bool {
 			h.base.lines.checked(h.base)
 		}
 	}
-	return true
+	return true, t
 }
 
 // ended returns why h is no longer held, or nil, and how it is given back.

@@ -79,7 +79,7 @@ func (ls *lines) join(ctx context.Context, b *Base, name string, o *options) (h 
 	if l == nil {
 		l = ls.add(name)
 		w, front = &l.creator, true
-		w.waited = false
+		w.waited, w.traced = false, false
 		l.front = w
 		l.prepare(o)
 	} else {
@@ -346,7 +346,7 @@ func (ls *lines) freeLost() {
 		l := ls.lost[i]
 		ls.mu.Unlock()
 		ls.released(l.held)
-		l.held.logLoss(l.err)
+		l.held.tellLoss(l.err)
 	}
 }
 

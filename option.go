@@ -29,6 +29,7 @@ type options struct {
 	checkInterval  time.Duration
 	failWhenLocked bool
 	log            *slog.Logger // nil: nowhere
+	trace          *Trace       // nil: nobody is told
 }
 
 // WithTimeout bounds how long Acquire waits for a lock that another holds. The

@@ -34,7 +34,8 @@ func (h *held) Release(ctx context.Context) error {
 
 // free releases an h that has nothing to give back.
 func (h *held) free() {
-	if h.end(nil, nil) {
+	if first, t := h.end(nil, nil); first {
+		t.released(h, nil)
 		h.base.lines.released(h)
 	}
 }
@@ -44,7 +45,7 @@ func (h *held) release(ctx context.Context) error {
 		_ = h.Err() // a loss that nobody has noticed is noticed now
 	}
 	g := &giveBack{done: make(chan struct{})}
-	first := h.end(nil, g)
+	first, _ := h.end(nil, g)
 	if first {
 		h.start(ctx, g, ctx.Done() != nil)
 	} else {
@@ -62,7 +63,8 @@ func (h *held) close() {
 		h.free()
 		return
 	}
-	if g := (&giveBack{done: make(chan struct{})}); h.end(nil, g) {
+	g := &giveBack{done: make(chan struct{})}
+	if first, _ := h.end(nil, g); first {
 		h.start(context.Background(), g, false)
 	}
 }
@@ -73,6 +75,7 @@ func (h *held) start(ctx context.Context, g *giveBack, async bool) {
 	if h.base.lines.releasing(h) {
 		var passed bool
 		if hold, passed = h.pass(hold); passed {
+			h.state.trace.released(h, nil)
 			close(g.done)
 			return
 		}
@@ -113,6 +116,7 @@ func (h *held) gaveBack(g *giveBack, err error) {
 	if err != nil && !errors.Is(err, ErrLost) {
 		err = fmt.Errorf("%w: release not confirmed: %w", ErrUnavailable, err)
 	}
+	h.state.trace.released(h, err)
 	g.err = err
 	close(g.done)
 	h.base.lines.released(h)

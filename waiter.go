@@ -27,6 +27,8 @@ type waiter struct {
 	lock    *held     // with turnHeld
 	refused error     // with turnRefused: why
 	waited  bool      // past the first attempt: an outage is waited out
+
+	traced bool // its Trace knows that it waits
 }
 
 // A patience is a context and what ends it.

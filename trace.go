@@ -1,0 +1,86 @@
+package locker
+
+import (
+	"context"
+	"time"
+)
+
+// A Trace is told what becomes of Acquires and locks, for metrics and traces, as an
+// [net/http/httptrace.ClientTrace] is of requests. Each function may be nil. They are
+// called by any number of goroutines, and must return soon and not panic: an Acquire, a
+// Release or the telling of a loss goes on when they have returned.
+type Trace struct {
+	// Waiting is called when an Acquire begins to wait, once at most: Err is why, what
+	// its first attempt has found, or nil where others of this process are before it.
+	Waiting func(ctx context.Context, e Event)
+
+	// Acquired is called when an Acquire ends, with After since it began. With an Err,
+	// which is what Acquire returns, it has no lock.
+	Acquired func(ctx context.Context, e Event)
+
+	// Lost is called after Done was closed, as the lock was lost, with After since it was
+	// acquired. Err is why.
+	Lost func(e Event)
+
+	// Released is called when a lock was given back, or passed on to another Acquire of
+	// this process, before Release returns if that waits for it, with After since it was
+	// acquired; with an Err where the backend has not confirmed it.
+	Released func(e Event)
+}
+
+// An Event is what a Trace is told.
+type Event struct {
+	Backend string // as in Error
+	Name    string // of the lock
+	Token   uint64 // 0 where there is no lock
+	After   time.Duration
+	Err     error
+}
+
+// WithTrace has t told what becomes of Acquires, and of the locks they return. The
+// default, and nil, is nobody, which costs nothing.
+func WithTrace(t *Trace) Option {
+	return func(o *options) { o.trace = t }
+}
+
+// waiting tells that w waits.
+func (t *Trace) waiting(w *waiter, err error) {
+	if t == nil || t.Waiting == nil || w.traced {
+		return
+	}
+	w.traced = true
+	t.Waiting(w.parent, Event{Backend: w.base.backend, Name: w.line.name, Err: err})
+}
+
+// acquired tells how an Acquire has ended, that began at the given time.
+func (t *Trace) acquired(ctx context.Context, b *Base, name string, h *held, began time.Time, err error) {
+	if t == nil {
+		return
+	}
+	e := Event{Backend: b.backend, Name: name, After: time.Since(began), Err: err}
+	if h != nil {
+		e.Token = h.token
+	}
+	if t.Acquired != nil {
+		t.Acquired(ctx, e)
+	}
+}
+
+// lost tells that h was lost.
+func (t *Trace) lost(h *held, err error) {
+	if t != nil && t.Lost != nil {
+		t.Lost(h.event(err))
+	}
+}
+
+// released tells that h was given back.
+func (t *Trace) released(h *held, err error) {
+	if t != nil && t.Released != nil {
+		t.Released(h.event(err))
+	}
+}
+
+// event returns an Event of h, which has a trace.
+func (h *held) event(err error) Event {
+	return Event{Backend: h.base.backend, Name: h.name, Token: h.token, After: time.Since(h.state.since), Err: err}
+}

@@ -236,7 +236,11 @@ func (b *Base) granted(w *waiter, g Grant) (*held, error) {
 func (b *Base) Close() (err error) {
 	b.once.Do(func() {
 		for _, h := range b.lines.close(b) {
-			h.close()
+			if h.hold == nil {
+				h.close()
+			} else {
+				go h.close() // all at once: each may take a moment
+			}
 		}
 		<-b.idle
 		if b.lines.left() {

@@ -222,6 +222,8 @@ func (c *cluster) load() ([]redis.ClusterSlot, error) {
 			n := known[asked]
 			asked++
 			c.running.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, c.options.UnavailableTimeout) // go-redis heeds no other end of ctx
+				defer cancel()
 				shards, err := slotsBy(ctx, n.client().Process)
 				if err != nil {
 					shards = nil

@@ -105,7 +105,11 @@ func (h *hold) StartRelease(done func(error)) {
 	end := h.begin()
 	var answered atomic.Bool
 	wire := h.session.wire
-	h.unsubscribe(wire.sendQuietly, nil, false, func(err error) {
+	send := wire.send
+	if h.session.fast {
+		send = wire.sendQuietly
+	}
+	h.unsubscribe(send, nil, false, func(err error) {
 		defer answered.Store(true)
 		end()
 		if errors.Is(err, errSessionEnded) {
@@ -113,7 +117,9 @@ func (h *hold) StartRelease(done func(error)) {
 		}
 		done(err)
 	})
-	wire.help(answered.Load)
+	if h.session.fast {
+		wire.help(answered.Load)
+	}
 }
 
 // Release implements locker.Hold.

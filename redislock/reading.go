@@ -21,6 +21,7 @@ type reading struct {
 	from   *bufio.Reader
 	rests  atomic.Bool
 	goOn   chan struct{} // has read rest no more
+	left   chan struct{} // a caller has read
 	wanted atomic.Bool   // a caller would have read, if not for read
 	helped atomic.Uint64 // how often a caller has read
 	began  time.Time
@@ -29,8 +30,8 @@ type reading struct {
 }
 
 const (
-	// restTime is how long nobody may read; and how long a caller may, so that its ctx
-	// has to wait for twice that at most.
+	// restTime is how long nobody may read; and how long a caller may when read is to go
+	// on, so that its ctx has to wait for twice that at most.
 	restTime = 2 * time.Millisecond
 	// farTime is how long callers do not read when an answer has taken longer.
 	farTime = time.Second
@@ -40,7 +41,7 @@ const (
 )
 
 func (r *reading) begin(from *bufio.Reader) {
-	r.from, r.goOn, r.began = from, make(chan struct{}, 1), time.Now()
+	r.from, r.goOn, r.left, r.began = from, make(chan struct{}, 1), make(chan struct{}, 1), time.Now()
 }
 
 // read reads until the wire ends, and returns why.
@@ -49,7 +50,7 @@ func (w *wire) read() error {
 	timer := time.NewTimer(restTime)
 	defer timer.Stop()
 	for {
-		r.mu.Lock()
+		w.takeOver(timer)
 		err := w.readOn()
 		r.mu.Unlock()
 		if err != nil {
@@ -57,7 +58,7 @@ func (w *wire) read() error {
 		}
 		r.rests.Store(true)
 		if w.unanswered() == 0 { // else whose answer it is may have found r.mu locked
-			w.rest(timer)
+			r.rest(timer)
 		}
 		r.rests.Store(false)
 	}
@@ -78,8 +79,7 @@ func (w *wire) readOn() error {
 }
 
 // rest waits until read has to go on.
-func (w *wire) rest(timer *time.Timer) {
-	r := &w.reading
+func (r *reading) rest(timer *time.Timer) {
 	for {
 		helped := r.helped.Load()
 		timer.Reset(restTime)
@@ -88,16 +88,32 @@ func (w *wire) rest(timer *time.Timer) {
 			return
 		case <-timer.C:
 		}
-		if r.helped.Load() != helped {
-			continue
+		if r.helped.Load() == helped {
+			return
 		}
-		if !r.mu.TryLock() { // the answer takes that caller too long
+	}
+}
+
+// takeOver locks r.mu for read. A caller that reads has some time yet: its answer may
+// take longer than it can be kept.
+func (w *wire) takeOver(timer *time.Timer) {
+	r := &w.reading
+	if r.mu.TryLock() {
+		return
+	}
+	timer.Reset(restTime)
+	for {
+		select {
+		case <-r.left:
+			if r.mu.TryLock() {
+				return
+			}
+		case <-timer.C:
 			_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // what is wrong, Read will say
 			r.mu.Lock()
+			_ = w.conn.SetReadDeadline(time.Time{})
+			return
 		}
-		_ = w.conn.SetReadDeadline(time.Time{})
-		r.mu.Unlock()
-		return
 	}
 }
 
@@ -148,6 +164,10 @@ func (w *wire) help(done func() bool) {
 	more := r.from.Buffered() > 0
 	r.helped.Add(1)
 	r.mu.Unlock()
+	select {
+	case r.left <- struct{}{}:
+	default:
+	}
 	if err != nil {
 		w.fail(err)
 	}

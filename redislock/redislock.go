@@ -126,9 +126,9 @@ type Options struct {
 	// Linger is how long a lock that was released stays subscribed, if nobody else wants
 	// it, so that to acquire it again through the same Locker takes no round trip. It is
 	// free in that time: it is given up at once when anybody else wants it, who has to
-	// wait for that, for about one round trip. The default, 0, is not at all; more than
-	// the check interval is of no use, as the lock is given up when it has not been
-	// claimed anew for so long. Not with RESP2.
+	// wait for that, for about one round trip; one who does not wait is refused if this
+	// process does not react within 50 ms. The default, 0, is not at all; a check interval
+	// after the lock was claimed anew it is given up in any case. Not with RESP2.
 	Linger time.Duration
 
 	// PortalockerNames gives each lock a connection of its own, with the name that

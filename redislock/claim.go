@@ -29,14 +29,14 @@ type claim struct {
 
 func (m *member) newClaim(a *locker.Attempt) *claim {
 	c := &claim{member: m, renewal: a.CheckInterval, answers: make(chan answer, 1), subscribed: make(chan struct{})}
-	switch {
-	case m.session.node.options.Linger > 0 && m.session.fast:
-		c.reserve = lingerTokens
-	case a.Behind > 0:
+	if a.Behind > 0 {
 		c.reserve = tokenBlock
 	}
 	m.session.mu.Lock()
 	defer m.session.mu.Unlock()
+	if m.mayLinger(a.CheckInterval) {
+		c.reserve = lingerTokens(m.session.node.options.Linger, a.CheckInterval)
+	}
 	c.wait = a.Wait || m.queued
 	m.claiming, m.granted, m.unsure, m.told, m.pinged = true, false, false, false, false
 	c.sent = time.Now()

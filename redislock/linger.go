@@ -16,6 +16,9 @@ import (
 //   - One of portalocker's processes pings, too. It gets an answer, as else it would
 //     wait for one for long, and finds the lock free when it looks again.
 //
+// One who does not wait may be refused if n-holder is lost just then, until the end of
+// Linger at the most.
+//
 // To others it is a lock that is held and then released, and what the session does is
 // what it does for a lock that it holds: heartbeats go on, and it may lose the lock. In
 // protocol.pml a lock that lingers is one that is held.
@@ -28,12 +31,24 @@ type lingering struct {
 	armed bool // the timer is set
 }
 
-const (
-	// lingerTokens are reserved for a lock that may linger.
-	lingerTokens = 4096
-	// lingerMark is the end of a value of n-holder whose session may linger.
-	lingerMark = " linger"
-)
+// lingerMark is the end of a value of n-holder whose session may linger.
+const lingerMark = " linger"
+
+// lingerTokens returns how many tokens to reserve for a lock that may linger: at most as
+// many as there are microseconds until the next claim, unless somebody else wants it. So
+// tokens do not run ahead of the server's clock, by which the next one is greater if
+// n-fence is lost.
+func lingerTokens(linger, checkInterval time.Duration) int {
+	const most = 4096
+	return int(min(most, linger.Microseconds(), checkInterval.Microseconds()))
+}
+
+// mayLinger reports whether the lock may linger when it is released: where others were
+// seen lately it is not worth the tokens. session.mu is held.
+func (m *member) mayLinger(checkInterval time.Duration) bool {
+	s := m.session
+	return s.node.options.Linger > 0 && s.fast && !s.contendedSince(m.channel, checkInterval)
+}
 
 // linger ends h and keeps the lock subscribed, if it may. It reports whether it does.
 func (h *hold) linger() bool {
@@ -51,14 +66,17 @@ func (h *hold) linger() bool {
 	h.lost = nil
 	l := &h.lingers
 	l.now, l.end = true, now.Add(o.Linger)
+	if h.until.Before(l.end) {
+		l.end = h.until
+	}
 	if l.armed {
 		return true
 	}
 	l.armed = true
 	if l.timer == nil {
-		l.timer = time.AfterFunc(o.Linger, h.lingered)
+		l.timer = time.AfterFunc(l.end.Sub(now), h.lingered)
 	} else {
-		l.timer.Reset(o.Linger)
+		l.timer.Reset(l.end.Sub(now))
 	}
 	return true
 }
@@ -80,14 +98,24 @@ func (m *member) lingered() {
 		return
 	}
 	end := m.stopLingering()
+	s.node.running.Add(1) // as long as the session lives, that is before Close waits
 	s.mu.Unlock()
+	defer s.node.running.Done()
 	m.unsubscribe(s.wire.send, nil, false, func(error) { end() })
+}
+
+// stop has the lock not linger, and no timer wait for its end. session.mu is held.
+func (l *lingering) stop() {
+	l.now = false
+	if l.timer != nil && l.timer.Stop() {
+		l.armed = false
+	}
 }
 
 // stopLingering has nobody but the caller, who is to unsubscribe, work on m, until the
 // function that it returns is called. session.mu is held.
 func (m *member) stopLingering() (end func()) {
-	m.lingers.now = false
+	m.lingers.stop()
 	return m.beginWith()
 }
 

@@ -159,3 +159,42 @@ func TestLingerIsLost(t *testing.T) {
 		release(t, lock)
 	}
 }
+
+// Two processes whose locks linger take turns: tokens do not run ahead of the clock, by
+// which the next one is greater when all that Redis knows is deleted.
+func TestLingerTokensKeepToTheClock(t *testing.T) {
+	s := redistest.Start(t)
+	a, b := openWith(t, s.Client(nil), lingers(100*time.Millisecond)), openWith(t, s.Client(nil), lingers(100*time.Millisecond))
+	var last uint64
+	for i := range 600 {
+		lock := acquire(t, []locker.Locker{a, b}[i%2], "n")
+		if lock.Token() <= last {
+			t.Fatalf("token %d after %d", lock.Token(), last)
+		}
+		last = lock.Token()
+		release(t, lock)
+	}
+	now := s.Client(nil).Time(t.Context()).Val().UnixMicro()
+	if ahead := int64(last) - now; ahead > 5000 { // the reserve of one claim, at the first meeting
+		t.Errorf("the token is %d microseconds ahead of the clock", ahead)
+	}
+}
+
+// The hint that tells who holds the lock, and may linger, is lost while it is held. It is
+// made up for by one who does not wait, and the lock is free to all when it is released.
+func TestLingerWithoutHint(t *testing.T) {
+	s := redistest.Start(t)
+	l := openWith(t, s.Client(nil), lingers(time.Hour), locker.WithCheckInterval(time.Hour))
+	other := openWith(t, s.Client(nil), calm, locker.WithCheckInterval(time.Hour))
+	lock := acquire(t, l, "n")
+	s.Do("DEL", "n-holder")
+	if _, err := other.Acquire(t.Context(), "n", noWait); !errors.Is(err, locker.ErrAlreadyLocked) {
+		t.Fatal("acquired while it is held, or: ", err)
+	}
+	release(t, lock)
+	lock, err := other.Acquire(t.Context(), "n", noWait)
+	if err != nil {
+		t.Fatal("nobody holds it: ", err)
+	}
+	release(t, lock)
+}

@@ -229,6 +229,7 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 	yield := m.hold != nil && m.pinged
 	if m.hold != nil {
 		m.hold = nil
+		m.lingers.stop()
 		s.drop()
 	}
 	if m.told || yield {

@@ -175,6 +175,7 @@ func (s *session) endWith(cause error) {
 	var lost []func(error)
 	var waiting []*member
 	for _, m := range s.members {
+		m.lingers.stop()
 		if m.hold != nil && m.hold.lost != nil {
 			lost = append(lost, m.hold.lost)
 		}
@@ -212,7 +213,8 @@ func (s *session) gone(channel string) {
 		m.attempt.Wake()
 	} else if m != nil && m.hold != nil {
 		lost = m.hold.lose(errSlotMoved)
-		m.hold, m.lingers.now = nil, false
+		m.hold = nil
+		m.lingers.stop()
 		s.drop()
 		if m.busy == nil {
 			m.forget()

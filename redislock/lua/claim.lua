@@ -78,8 +78,8 @@ end
 if ahead or known == 'foreign' then return queue_up() end
 
 if known ~= '' and subscribers(hold_channel(n, known)) > 0 then
-  -- A holder whose hint was lost.
-  call('SET', holder, format_holder(known, 0, run, 0, 0, '- - -'), 'EX', ttl)
+  -- A holder whose hint was lost. It may linger, for all that is known.
+  call('SET', holder, format_holder(known, 0, run, 0, 0, '- - - linger'), 'EX', ttl)
   local answer = queue_up()
   if waits then publish(hold_channel(n, known), 'wait') end
   return answer

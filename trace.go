@@ -12,14 +12,15 @@ import (
 type Trace struct {
 	// Waiting is called when an Acquire begins to wait, once at most: Err is why, what
 	// its first attempt has found, or nil where others of this process are before it.
+	// After is 0.
 	Waiting func(ctx context.Context, e Event)
 
 	// Acquired is called when an Acquire ends, with After since it began. With an Err,
-	// which is what Acquire returns, it has no lock.
+	// which is what Acquire returns, it has no lock: then nothing was acquired.
 	Acquired func(ctx context.Context, e Event)
 
 	// Lost is called after Done was closed, as the lock was lost, with After since it was
-	// acquired. Err is why.
+	// acquired. Err is why. Released is not called for that lock.
 	Lost func(e Event)
 
 	// Released is called when a lock was given back, or passed on to another Acquire of

@@ -127,8 +127,11 @@ type Options struct {
 	// it, so that to acquire it again through the same Locker takes no round trip. It is
 	// free in that time: it is given up at once when anybody else wants it, who has to
 	// wait for that, for about one round trip; one who does not wait is refused if this
-	// process does not react within 50 ms. The default, 0, is not at all; a check interval
-	// after the lock was claimed anew it is given up in any case. Not with RESP2.
+	// process does not react within 50 ms. It lasts no longer than a check interval since
+	// the lock was last claimed by a round trip: a longer one takes a longer
+	// locker.WithCheckInterval. Where others have wanted the lock within a check interval,
+	// it does not linger; nor with RESP2, which has no use for the option. The default, 0,
+	// is not at all.
 	Linger time.Duration
 
 	// PortalockerNames gives each lock a connection of its own, with the name that

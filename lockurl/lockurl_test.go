@@ -76,7 +76,7 @@ func closedAddr(t *testing.T) string {
 }
 
 func TestMemoryAndFiles(t *testing.T) {
-	exclude(t, open(t, "mem://a"), open(t, "mem://a?timeout=0"))
+	exclude(t, open(t, "mem://a"), open(t, "MEM://a?timeout=0"))
 	dir := fileURL(filepath.Join(t.TempDir(), "a b"))
 	exclude(t, open(t, dir), open(t, dir+"?fail_when_locked=true&check_interval=10ms&timeout=none"))
 	a, err := open(t, "mem://a").Acquire(t.Context(), "n")
@@ -148,7 +148,7 @@ func TestFallback(t *testing.T) {
 		t.Errorf("the log: %s", logs.String())
 	}
 	_, err := lockurl.Open(t.Context(), silent, strings.Replace(silent, "redis:", "redis+cluster:", 1))
-	if text := fmt.Sprint(err); !errors.Is(err, locker.ErrUnavailable) || strings.Contains(text, secret) || strings.Contains(text, "\n") ||
+	if text := fmt.Sprint(err); !errors.Is(err, locker.ErrUnavailable) || !errors.As(err, new(*net.OpError)) || strings.Contains(text, secret) || strings.Contains(text, "\n") ||
 		!strings.Contains(text, "redis://127") || !strings.Contains(text, "redis+cluster://127") {
 		t.Errorf("nobody answers: %v", err)
 	}
@@ -187,11 +187,60 @@ func TestContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(50*time.Millisecond, func() { cancel(cause) })
 	began := time.Now()
-	if got, err := lockurl.Open(ctx, "redis://"+l.Addr().String()+"?dial_timeout=1m&read_timeout=1m", "mem://ends"); got != nil || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+	if got, err := lockurl.Open(ctx, "redis://"+l.Addr().String()+"?dial_timeout=1m&read_timeout=1m", "mem://ends"); got != nil || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) ||
+		!strings.Contains(err.Error(), l.Addr().String()) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Open = %v, %v", got, err)
 	}
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// What answers and is no Redis is a mistake, too. So is a directory that may not be used.
+func TestNoRedis(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			_ = c.Close()
+		}
+	}()
+	if got, err := lockurl.Open(t.Context(), "redis://"+l.Addr().String(), "mem://x"); got != nil || !errors.Is(err, locker.ErrUnavailable) {
+		t.Errorf("Open = %v, %v", got, err)
+	}
+	if os.Getuid() <= 0 {
+		t.Skip("root may do everything; and Windows does not say who one is")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := lockurl.Open(t.Context(), fileURL(filepath.Join(dir, "locks")), "mem://x"); got != nil || !errors.Is(err, locker.ErrUnavailable) {
+		t.Errorf("Open = %v, %v", got, err)
+	}
+}
+
+// OpenWith gives options that those of the URL win over.
+func TestOpenWith(t *testing.T) {
+	var told []string
+	trace := &locker.Trace{Acquired: func(_ context.Context, e locker.Event) { told = append(told, e.Name) }}
+	l, err := lockurl.OpenWith(t.Context(), []locker.Option{locker.WithTrace(trace), locker.WithTimeout(time.Hour)}, "mem://with?timeout=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	exclude(t, l, l)
+	if len(told) != 3 {
+		t.Errorf("told of %q", told)
 	}
 }
 
@@ -211,6 +260,10 @@ func TestInvalid(t *testing.T) {
 		"redis://u:" + secret + "@h:port":      "percent-encoded",
 		"redis://u:" + secret + "@h?what=1":    "what",
 		"redis://h?timeout=soon":               `timeout="soon"`,
+		"redis://h?timeout=1s;linger=1s":       "percent-encoded",
+		"redis://h?timeout=3%s":                "percent-encoded",
+		"\tredis://h":                          "want one like",
+		"127.0.0.1:6379":                       "want one like",
 		"redis://h?timeout=-1s":                `timeout="-1s"`,
 		"redis://h?timeout=1s&timeout=2s":      "2 times",
 		"redis://h?check_interval=0s":          "positive",

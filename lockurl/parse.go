@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"path/filepath"
@@ -33,18 +34,18 @@ var examples = map[string]string{ //nolint:gosec // they hold no password
 	"mem":             "mem://NAME",
 }
 
-func exampleOf(scheme string) string { return examples[scheme] }
-
-// parse returns the backend of a URL. Its errors name the URL without what may be
+// parse returns the backend of a URL, for locks with options that those of the URL win
+// over. Its errors name the URL without what may be
 // secret, what is wrong with it, and the form that is accepted.
-func parse(text string) (*backend, error) {
+func parse(text string, opts []locker.Option) (*backend, error) {
 	scheme, _, _ := strings.Cut(text, ":")
+	scheme = strings.ToLower(scheme)
 	example, known := examples[scheme]
 	if !known {
-		if strings.ContainsAny(scheme, "/@ ") || scheme == text {
+		if strings.ContainsAny(scheme, "/@ ") || len(scheme) == len(text) {
 			scheme = ""
 		}
-		return nil, fmt.Errorf("%w URL: the scheme %q is unknown; the known ones are %s", locker.ErrInvalid, scheme,
+		return nil, fmt.Errorf("%w URL: the scheme %q is unknown; want one like %s (or %s)", locker.ErrInvalid, scheme, examples["redis"],
 			strings.Join(slices.Sorted(maps.Keys(examples)), ", "))
 	}
 	shown := scheme + "://..."
@@ -55,15 +56,19 @@ func parse(text string) (*backend, error) {
 	if err != nil || strings.Contains(u.Path, "@") { // the reason may quote the password
 		return nil, invalid("it cannot be parsed (is there a character in the password that has to be percent-encoded?)")
 	}
-	if !strings.HasPrefix(text, scheme+"://") {
+	if !strings.HasPrefix(text[len(scheme):], "://") {
 		return nil, invalid("there is no // after the scheme")
 	}
 	if u.Fragment != "" {
 		return nil, invalid("it has a fragment (is there a # in the password that has to be percent-encoded?)")
 	}
 	shown = scheme + "://" + u.Host + u.Path
-	p := &parameters{values: u.Query()}
-	opts := acquireOptions(p)
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil { // it may quote a password
+		return nil, invalid("its options cannot be parsed (is there one that has to be percent-encoded, or a ; for a &?)")
+	}
+	p := &parameters{values: values}
+	opts = append(slices.Clone(opts), acquireOptions(p)...)
 	b := &backend{shown: shown}
 	switch scheme {
 	case "mem":
@@ -92,7 +97,8 @@ func parse(text string) (*backend, error) {
 		rest.RawQuery = p.rest().Encode()
 		open, err := redisOpener(&rest)
 		if err != nil {
-			return nil, invalid("%s", strings.TrimPrefix(err.Error(), "redis: "))
+			return nil, invalid("%s (the options are those of go-redis, and %s)", strings.TrimPrefix(err.Error(), "redis: "),
+				strings.Join(slices.Concat(acquireNames, redisNames), ", "))
 		}
 		b.open = func(ctx context.Context) (locker.Locker, error) { return open(ctx, o, opts) }
 		p.values = nil // go-redis has looked at the rest
@@ -101,14 +107,14 @@ func parse(text string) (*backend, error) {
 		return nil, invalid("%v", p.err)
 	}
 	if rest := slices.Sorted(maps.Keys(p.rest())); len(rest) > 0 {
-		return nil, invalid("unknown option %s", strings.Join(rest, ", "))
+		return nil, invalid("unknown option %s (the options are %s)", strings.Join(rest, ", "), strings.Join(acquireNames, ", "))
 	}
 	return b, nil
 }
 
 func files(dir string, opts []locker.Option) (locker.Locker, error) {
 	l, err := filelock.New(dir, opts...)
-	if errors.Is(err, locker.ErrUnavailable) {
+	if errors.Is(err, locker.ErrUnavailable) && !errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%w: %w", errSilent, err)
 	}
 	if err != nil {
@@ -163,7 +169,7 @@ func (p *parameters) duration(name string) (time.Duration, bool) {
 	}
 	d, err := time.ParseDuration(text)
 	if (err != nil || d < 0) && p.err == nil {
-		p.err = fmt.Errorf("option %s=%q is no duration like 1.5s", name, text)
+		p.err = fmt.Errorf("option %s=%q: it must be a duration like 1.5s, and not negative", name, text)
 	}
 	return d, true
 }
@@ -179,6 +185,12 @@ func (p *parameters) bool(name string) (value, ok bool) {
 	}
 	return value, true
 }
+
+// The options that are not go-redis'.
+var (
+	acquireNames = []string{"timeout", "check_interval", "fail_when_locked"}
+	redisNames   = []string{"unavailable_timeout", "settle_time", "health_check_interval", "linger", "portalocker_names"}
+)
 
 func acquireOptions(p *parameters) (opts []locker.Option) {
 	if p.values.Get("timeout") == "none" {

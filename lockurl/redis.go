@@ -118,7 +118,7 @@ func answers(ctx context.Context, client redis.UniversalClient, limit time.Durat
 		// is the password.
 		text, _, _ := strings.Cut(err.Error(), ", with args")
 		return fmt.Errorf("%w: %s", locker.ErrUnavailable, text)
-	case errors.As(err, new(*tls.CertificateVerificationError)):
+	case errors.As(err, new(*tls.CertificateVerificationError)), strings.Contains(err.Error(), "redis: can't parse"): // it is no Redis
 		return fmt.Errorf("%w: %w", locker.ErrUnavailable, err)
 	default:
 		return fmt.Errorf("%w: %w", errSilent, err)

@@ -169,10 +169,11 @@ func (l *serverLog) String() string {
 	return l.text.String()
 }
 
-// saysReady reports whether a server, or a Sentinel, listens.
+// saysReady reports whether a server, or a Sentinel, listens. It may have to load yet
+// what it had saved.
 func (l *serverLog) saysReady() bool {
 	text := l.String()
-	return strings.Contains(text, "Ready to accept connections") || strings.Contains(text, "Sentinel ID is")
+	return strings.Contains(text, "Server initialized") || strings.Contains(text, "Sentinel ID is")
 }
 
 // Kill kills the server, as a crash would, and returns when it has ended.

@@ -53,8 +53,8 @@ func (m *member) mayLinger(checkInterval time.Duration) bool {
 // linger ends h and keeps the lock subscribed, if it may. It reports whether it does.
 func (h *hold) linger() bool {
 	s := h.session
-	o := &s.node.options
-	if o.Linger <= 0 || !s.fast {
+	linger := s.node.options.Linger
+	if linger <= 0 || !s.fast {
 		return false
 	}
 	now := time.Now()
@@ -65,7 +65,7 @@ func (h *hold) linger() bool {
 	}
 	h.lost = nil
 	l := &h.lingers
-	l.now, l.end = true, now.Add(o.Linger)
+	l.now, l.end = true, now.Add(linger)
 	if h.until.Before(l.end) {
 		l.end = h.until
 	}

@@ -58,11 +58,13 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 	if err != nil {
 		return locker.Grant{}, err
 	}
-	if g, ok := m.resume(); ok {
-		return g, nil
-	}
-	if m, err = s.member(ctx, a); err != nil { // what lingered may just be given up
-		return locker.Grant{}, err
+	if s.node.options.Linger > 0 {
+		if g, ok := m.resume(); ok {
+			return g, nil
+		}
+		if m, err = s.member(ctx, a); err != nil { // what lingered may just be given up
+			return locker.Grant{}, err
+		}
 	}
 	if why := m.mustLook(a); why != "" {
 		if err := m.look(ctx, a, why); err != nil {

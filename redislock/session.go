@@ -66,9 +66,6 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		recent:       make(map[string]struct{}),
 		done:         make(chan struct{}),
 	}
-	if n.options.Linger > 0 {
-		s.about += lingerMark
-	}
 	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
 	stop := context.AfterFunc(ctx, func() { _ = s.wire.conn.Close() })
 	err = s.greet(ctx)
@@ -76,6 +73,9 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 	if err != nil {
 		s.end(err)
 		return nil, err
+	}
+	if s.fast && n.options.Linger > 0 {
+		s.about += lingerMark
 	}
 	return s, nil
 }

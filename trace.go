@@ -7,8 +7,9 @@ import (
 
 // A Trace is told what becomes of Acquires and locks, for metrics and traces, as an
 // [net/http/httptrace.ClientTrace] is of requests. Each function may be nil. They are
-// called by any number of goroutines, and must return soon and not panic: an Acquire, a
-// Release or the telling of a loss goes on when they have returned.
+// called by any number of goroutines, also by the one that reads what a backend answers:
+// they must return soon, not panic, and not use the Locker. An Acquire, a Release or the
+// telling of a loss goes on when they have returned.
 type Trace struct {
 	// Waiting is called when an Acquire begins to wait, once at most: Err is why, what
 	// its first attempt has found, or nil where others of this process are before it.

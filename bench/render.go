@@ -68,8 +68,8 @@ func (r *report) text(out io.Writer) error {
 	return err
 }
 
-// findings say what the figures mean, and where a peer is better and why. They hold no
-// figures, which are those of a run.
+// findings say what the figures mean, and where a peer is better and why. The figures in
+// it are not those of the tables, and say how they were measured.
 //
 //go:embed findings.md
 var findings string

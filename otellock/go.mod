@@ -30,4 +30,5 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
+// Until there is a release with WithTrace, to require.
 replace github.com/golocker/locker => ../

@@ -26,8 +26,9 @@
 // lock in the instant it drops a connection, and the holder hears of it a moment
 // later: [Options].SettleTime covers that moment. A network that tells the
 // server of a closed connection but not the client is covered only so long;
-// after that, where n-holder vanishes together with the holder's connection
-// (FLUSHALL), and where the clock of a suspended machine stood still, by tokens alone.
+// after that, where n-holder was deleted while the lock was held (FLUSHALL, eviction)
+// and nobody has asked for the lock before the holder's connection is cut, and where the
+// clock of a suspended machine stood still, by tokens alone.
 //
 // # portalocker
 //

@@ -94,7 +94,7 @@ func parse(text string, opts []locker.Option) (*backend, error) {
 		}
 		o := redisOptions(p)
 		rest := *u
-		rest.RawQuery = p.rest().Encode()
+		rest.RawQuery = p.values.Encode()
 		open, err := redisOpener(&rest)
 		if err != nil {
 			return nil, invalid("%s (the options are those of go-redis, and %s)", strings.TrimPrefix(err.Error(), "redis: "),
@@ -106,7 +106,7 @@ func parse(text string, opts []locker.Option) (*backend, error) {
 	if p.err != nil {
 		return nil, invalid("%v", p.err)
 	}
-	if rest := slices.Sorted(maps.Keys(p.rest())); len(rest) > 0 {
+	if rest := slices.Sorted(maps.Keys(p.values)); len(rest) > 0 {
 		return nil, invalid("unknown option %s (the options are %s)", strings.Join(rest, ", "), strings.Join(acquireNames, ", "))
 	}
 	return b, nil
@@ -146,8 +146,6 @@ type parameters struct {
 	values url.Values
 	err    error // the first
 }
-
-func (p *parameters) rest() url.Values { return p.values }
 
 // take returns a parameter, and whether it was there.
 func (p *parameters) take(name string) (string, bool) {

@@ -22,8 +22,8 @@ type held struct {
 	state *heldState // guarded by mu: nil until it is needed
 }
 
-// A heldState is what only some locks need: those that have a hold, or are asked
-// for Done.
+// A heldState is what only some locks need: those that have a hold, are asked for Done,
+// or are lost.
 type heldState struct {
 	err           error         // why the lock is over; nil if it was released
 	done          chan struct{} // made by the first Done
@@ -145,7 +145,7 @@ func lossOf(cause error) error {
 	return fmt.Errorf("%w: %w", ErrLost, cause)
 }
 
-// tellLoss has the log and the trace know that h, which has a hold, was lost.
+// tellLoss has the log and the trace know that h was lost.
 func (h *held) tellLoss(err error) {
 	h.base.Logger().Warn("lock lost", "backend", h.base.backend, "lock", h.name, "token", h.token, "error", err)
 	h.state.trace.lost(h, err)
@@ -161,6 +161,9 @@ func (h *held) end(err error, g *giveBack) (first bool, t *Trace) {
 		return false, nil
 	}
 	h.over = true
+	if h.state == nil && err != nil {
+		h.state = &heldState{}
+	}
 	if st := h.state; st != nil {
 		t = st.trace
 		st.err, st.giveBack = err, g

@@ -112,9 +112,9 @@ var (
 
 // Error is the error of an operation on a lock.
 type Error struct {
-	Op      string // "acquire" or "release"
+	Op      string // "acquire", "release", "inspect" or "break"
 	Backend string // "redis", "file", "memory", or what a Driver calls itself
-	Name    string // the lock
+	Name    string // the lock; empty for the names of all
 	Err     error  // what went wrong; matches the sentinels of this package
 }
 

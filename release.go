@@ -25,19 +25,28 @@ type giveBack struct {
 func (h *held) Release(ctx context.Context) error {
 	var err error
 	if h.hold == nil {
-		h.free()
-	} else if err = h.release(ctx); err != nil {
+		err = h.free()
+	} else {
+		err = h.release(ctx)
+	}
+	if err != nil {
 		err = &Error{Op: "release", Backend: h.base.backend, Name: h.name, Err: err}
 	}
 	return err
 }
 
 // free releases an h that has nothing to give back.
-func (h *held) free() {
-	if first, t := h.end(nil, nil); first {
-		t.released(h, nil)
-		h.base.lines.released(h)
+func (h *held) free() error {
+	first, t := h.end(nil, nil)
+	if !first {
+		if _, err := h.ended(); !errors.Is(err, ErrReleased) {
+			return err // lost
+		}
+		return nil
 	}
+	t.released(h, nil)
+	h.base.lines.released(h)
+	return nil
 }
 
 func (h *held) release(ctx context.Context) error {
@@ -60,7 +69,7 @@ func (h *held) release(ctx context.Context) error {
 // close releases h for Close, which waits for the end of it elsewhere.
 func (h *held) close() {
 	if h.hold == nil {
-		h.free()
+		_ = h.free()
 		return
 	}
 	g := &giveBack{done: make(chan struct{})}

@@ -2,7 +2,7 @@
 // come, first served hand-over, for the goroutines of one process and for tests.
 //
 // It works inside a testing/synctest bubble. Nothing is kept for names that are
-// not in use. A lock in memory cannot be lost. Its tokens grow over restarts of
+// not in use. A lock in memory is lost only by Break. Its tokens grow over restarts of
 // the program too, as long as the clock does: they start at the Unix time in
 // nanoseconds, of which a hold takes many.
 package memlock

@@ -107,13 +107,13 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 			}
 		}
 		// Also a lock that another holds counts only if it is on the file that
-		// all newcomers find, hence the second look in both cases. Who locks a
-		// file that took its place after that look has a later time for a token.
+		// all newcomers find, hence the look in both cases. Who locks a file that
+		// took its place after that look has a later time for a token.
 		locked, err = f.tryLock()
 		f.lockedAt = time.Now()
 		var named bool
 		if err == nil {
-			named, err = f.named()
+			named, err = f.inPlace()
 		}
 		if err == nil && named {
 			return f, locked, nil

@@ -56,6 +56,9 @@ func (f *file) tryLock() (bool, error) {
 	return locked && err == nil, err
 }
 
+// inPlace reports whether newcomers find f by its path.
+func (f *file) inPlace() (bool, error) { return f.named() }
+
 // named reports whether the path still names f. While f is not locked it is not
 // open either, and the next try opens what the path names.
 func (f *file) named() (bool, error) {

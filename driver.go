@@ -13,7 +13,8 @@ import (
 // in the Driver; it excludes other processes, and other Drivers of this one.
 //
 // A Driver, or the Hold it grants, may also be a [Granter], a [Queue], a [Checker],
-// a [Watcher], a [Passer] or an [AsyncReleaser].
+// a [Watcher], a [Passer] or an [AsyncReleaser]. A Driver may be an [Inspector], too,
+// whose methods are called by any number of goroutines, with valid names.
 type Driver interface {
 	// Backend names the kind of the backend in errors: "redis".
 	Backend() string

@@ -30,11 +30,12 @@
 // are written as %xx, a suffix tells names apart that differ in case only, and
 // of names longer than about 140 bytes the file name keeps a prefix and a hash.
 // Give the locks a directory of their own: a file there that has the name of a
-// lock becomes the lock, and its first 256 bytes are overwritten.
+// lock becomes the lock, and what it begins with is overwritten.
 //
 // The file stays after the release. Removing it by hand is safe only while no
 // process uses the lock. It holds one line of JSON about the latest holder, for
-// people (pid, host, since when) and for the fencing token. On Windows, Solaris
+// people (pid, host, since when) and for the fencing token, and below that the name of
+// the lock, where that of the file does not tell it. On Windows, Solaris
 // and AIX, where the lock file cannot be read while it is locked, that line is
 // in a file next to it with "+i" after its name.
 //
@@ -56,6 +57,19 @@
 // Tokens grow from hold to hold by the record in the file. When the file was
 // deleted or overwritten they go on from the clock, in microseconds of Unix
 // time; only a file deleted and a clock set back may together repeat a token.
+//
+// # Inspecting
+//
+// On Linux, Inspect has the holder from the kernel (/proc/locks), and shows what the
+// record says only if it is of that process; it counts those who wait, of the processes
+// that it may look at: one for each Locker whose waiter the kernel wakes, and those that
+// flock(1) has blocked. In a container, where the kernel does not show the locks of
+// others, and on other systems, it locks the file for readers for an instant, which
+// attempts tell from a holder; it may not know who the holder is, or how many wait.
+//
+// Break puts a new file, with the record, owner and mode of the old one, in its place,
+// and keeps that locked until the holder has noticed: 500 ms at most. One that uses
+// neither Done nor Context notices later. On Windows, Solaris and AIX it is not supported.
 //
 // # Who can interfere
 //

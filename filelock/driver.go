@@ -19,6 +19,7 @@ type driver struct {
 	pid      int    // what its records say
 	host     string
 	notifier notifier
+	locks    func() (locks, error) // what the system knows of
 
 	mu     sync.Mutex
 	places map[string]*place // guarded by mu: between two calls for a lock's name
@@ -40,6 +41,12 @@ const (
 	quickDelay = 100 * time.Microsecond // before the first; then doubled
 )
 
+// How often a lock is tried again that is locked for readers, and after which time.
+const (
+	readers    = 20
+	readerTime = 50 * time.Microsecond
+)
+
 // maxReplaced is how often a Try opens a file that is replaced meanwhile.
 const maxReplaced = 100
 
@@ -54,7 +61,7 @@ func newDriver(dir string) *driver {
 	if dir[len(dir)-1] != filepath.Separator {
 		dir += string(filepath.Separator)
 	}
-	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), places: make(map[string]*place)}
+	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), locks: systemLocks, places: make(map[string]*place)}
 }
 
 func (*driver) Backend() string { return "file" }
@@ -93,7 +100,7 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 	if err != nil {
 		return locker.Grant{}, err
 	}
-	return d.grant(f)
+	return d.grant(f, a.Name)
 }
 
 // lockFile tries to lock the file that path names: f, or if that is nil or no
@@ -110,6 +117,15 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 		// all newcomers find, hence the look in both cases. Who locks a file that
 		// took its place after that look has a later time for a token.
 		locked, err = f.tryLock()
+		for i := 0; i < readers && err == nil && !locked; i++ {
+			// Who only looks at the lock may have it for an instant, see locks.of.
+			var held bool
+			if held, err = f.isLocked(); held || err != nil {
+				break
+			}
+			time.Sleep(readerTime)
+			locked, err = f.tryLock()
+		}
 		f.lockedAt = time.Now()
 		var named bool
 		if err == nil {
@@ -150,14 +166,18 @@ func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
 }
 
 // grant notes in f, which is locked, who holds it.
-func (d *driver) grant(f *file) (locker.Grant, error) {
+func (d *driver) grant(f *file, name string) (locker.Grant, error) {
 	var buf [recordSize]byte
 	n, err := f.readRecord(buf[:])
 	if err == nil {
 		last, _, ok := parseToken(buf[:n])
 		if err = f.mayOverwrite(ok); err == nil {
 			r := record{token: nextToken(last, f.lockedAt), pid: d.pid, host: d.host, since: f.lockedAt}
-			if err = f.writeRecord(appendRecord(buf[:0], r)); err == nil {
+			rec := appendRecord(buf[:0], r)
+			if isHashed(f.path) {
+				rec = appendName(rec, name)
+			}
+			if err = f.writeRecord(rec); err == nil {
 				return locker.Grant{Token: r.token, Hold: f}, nil
 			}
 		}
@@ -210,17 +230,3 @@ func (f *file) Check() error {
 
 // Release implements locker.Hold.
 func (f *file) Release(context.Context) error { return f.close() }
-
-// errNotRegular is the error of a path that names no regular file.
-func errNotRegular(path string, mode fs.FileMode) error {
-	kind := "not a regular file"
-	switch {
-	case mode&fs.ModeSymlink != 0:
-		kind = "a symbolic link"
-	case mode.IsDir():
-		kind = "a directory"
-	case mode&fs.ModeNamedPipe != 0:
-		kind = "a named pipe"
-	}
-	return &fs.PathError{Op: "open", Path: path, Err: errors.New("refused as a lock file: it is " + kind)}
-}

@@ -38,12 +38,38 @@ type inode struct {
 func openFile(path string) (*file, error) {
 	fd, err := openOrMake(path)
 	if err != nil {
-		if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
-			return nil, errNotRegular(path, info.Mode())
-		}
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, openError(path, err)
 	}
 	return &file{path: path, fd: fd}, nil
+}
+
+// openToRead opens a lock file to look at it, which wakes nobody. It returns nil if there
+// is none.
+func openToRead(path string) (*file, error) {
+	f := &file{path: path}
+	err := uninterrupted(func() (err error) {
+		f.fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil, nil
+	case err != nil:
+		return nil, openError(path, err)
+	}
+	if _, err := f.inPlace(); err != nil {
+		_ = f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openError is why a path could not be opened.
+func openError(path string, err error) error {
+	if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
+		return errNotRegular(path, info.Mode())
+	}
+	return &fs.PathError{Op: "open", Path: path, Err: err}
 }
 
 // openOrMake asks for a file to be made only where there is none: with O_CREAT,
@@ -78,6 +104,21 @@ func (f *file) tryLock() (bool, error) {
 		return false, nil
 	}
 	return false, &fs.PathError{Op: "flock", Path: f.path, Err: err}
+}
+
+// isLocked reports whether somebody has the lock of f, which is not locked.
+func (f *file) isLocked() (bool, error) {
+	err := uninterrupted(func() error { return unix.Flock(f.fd, unix.LOCK_SH|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err == nil {
+		err = unix.Flock(f.fd, unix.LOCK_UN)
+	}
+	if err != nil {
+		err = &fs.PathError{Op: "flock", Path: f.path, Err: err}
+	}
+	return false, err
 }
 
 // inPlace reports whether newcomers find f by its path. The first look, right after the

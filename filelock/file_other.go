@@ -3,7 +3,9 @@
 package filelock
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -31,6 +33,17 @@ func openFile(path string) (*file, error) {
 	return &file{path: path, lock: flock.New(path, flock.SetFlag(flags), flock.SetPermissions(0o600))}, nil
 }
 
+// openToRead prepares a lock file to look at it. It returns nil if there is none.
+func openToRead(path string) (*file, error) {
+	if err := refuseIrregular(path); err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &file{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}, nil
+}
+
 func refuseIrregular(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -54,6 +67,20 @@ func (f *file) tryLock() (bool, error) {
 		err = &fs.PathError{Op: "lock", Path: f.path, Err: err}
 	}
 	return locked && err == nil, err
+}
+
+// isLocked reports whether somebody has the lock of f, which is not locked.
+func (f *file) isLocked() (bool, error) {
+	free, err := f.lock.TryRLock()
+	if err == nil && free {
+		err = f.lock.Unlock()
+	}
+	return !free && err == nil, err
+}
+
+// breakFile is not to be had: a file that a process has open cannot be replaced here.
+func (*driver) breakFile(context.Context, string) error {
+	return fmt.Errorf("taking a lock file from its holder on this system: %w; end the process", errors.ErrUnsupported)
 }
 
 // inPlace reports whether newcomers find f by its path.

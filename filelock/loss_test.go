@@ -109,7 +109,7 @@ func TestTokenOfADeletedFileIsTheSmaller(t *testing.T) {
 	}
 	lock := acquire(t, second, "name")
 	defer release(t, lock)
-	late, err := first.grant(f)
+	late, err := first.grant(f, "name")
 	if err != nil {
 		t.Fatal(err)
 	}

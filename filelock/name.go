@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	maxFileName  = 140 // bytes; eCryptfs allows 143
-	prefixLength = 60  // bytes that remain of the name of a longer one
+	maxFileName  = 140  // bytes; eCryptfs allows 143
+	prefixLength = 60   // bytes that remain of the name of a longer one
+	hashMark     = "+h" // before the hash
 	hexDigits    = "0123456789abcdef"
 )
 
@@ -115,5 +116,11 @@ func hashed(name, escaped string) string {
 		prefix = prefix[:i]
 	}
 	sum := sha256.Sum256([]byte(name))
-	return prefix + "+h" + hex.EncodeToString(sum[:])
+	return prefix + hashMark + hex.EncodeToString(sum[:])
+}
+
+// isHashed reports whether a path does not tell the whole name of its lock.
+func isHashed(path string) bool {
+	i := len(path) - 2*sha256.Size - len(hashMark)
+	return i >= 0 && path[i:i+len(hashMark)] == hashMark
 }

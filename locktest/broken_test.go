@@ -27,7 +27,7 @@ type broken struct {
 func brokenLockers() []broken {
 	return slices.Concat(
 		brokenHarnesses(), brokenExclusion(), brokenOrder(), brokenErrors(), brokenOptions(), brokenTimeouts(),
-		brokenContexts(), brokenReleases(), brokenTokens(), brokenLosses(), brokenCloses(), brokenProcesses(), brokenNames(),
+		brokenContexts(), brokenReleases(), brokenTokens(), brokenLosses(), brokenCloses(), brokenProcesses(), brokenNames(), brokenInspectors(),
 	)
 }
 

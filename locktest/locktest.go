@@ -107,6 +107,7 @@ func (s suite) run(t *testing.T) {
 	t.Run("Close", s.close)
 	t.Run("Process", s.process)
 	t.Run("Names", s.names)
+	t.Run("Inspect", s.inspect)
 	t.Run("Do", s.do)
 	t.Run("Stress", s.stress)
 }

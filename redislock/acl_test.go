@@ -33,7 +33,7 @@ func TestConformanceACL(t *testing.T) {
 // test fail if anything is denied to it.
 func setAnyNameUser(t testing.TB, s *redistest.Server) {
 	t.Helper()
-	setUser(s, "myapp", append(readmeRules(t), "~*", "&*"))
+	setUser(s, "myapp", append(readmeRules(t), "~*", "&*", "+scan"))
 	t.Cleanup(func() { nothingDenied(t, s) })
 }
 

@@ -51,25 +51,34 @@ func newCluster(client *redis.ClusterClient, o Options) *driver {
 const redirectPause = 20 * time.Millisecond
 
 // try makes one attempt.
-func (c *cluster) try(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
-	slot := slotOf(clusterChannel(a.Name))
-	n, err := c.nodeOf(ctx, slot)
-	for began := time.Now(); err == nil; {
-		var g locker.Grant
+func (c *cluster) try(ctx context.Context, a *locker.Attempt) (g locker.Grant, err error) {
+	err = c.on(ctx, a.Name, func(n *node) error {
 		g, err = n.try(ctx, a)
-		if err == nil || ctx.Err() != nil || errors.Is(err, locker.ErrAlreadyLocked) || errors.Is(err, locker.ErrInvalid) {
-			return g, err
-		}
-		if hasPrefix(err, "MOVED ") {
+		if err != nil && ctx.Err() == nil && hasPrefix(err, "MOVED ") {
 			// A replica lets the session wait on its channels, and runs no script. When it
 			// is the primary one day, the session would count as one who waits.
 			n.leave(ctx, a.Name)
+		}
+		return err
+	})
+	return g, err
+}
+
+// on calls fn with the primary of the shard that has a lock, and again, for a time at
+// most, where the shards have changed.
+func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) error {
+	slot := slotOf(clusterChannel(name))
+	n, err := c.nodeOf(ctx, slot)
+	for began := time.Now(); err == nil; {
+		err = fn(n)
+		if err == nil || ctx.Err() != nil || errors.Is(err, locker.ErrAlreadyLocked) || errors.Is(err, locker.ErrInvalid) {
+			return err
 		}
 		c.outdated()
 		other, e := c.nodeOf(ctx, slot)
 		switch {
 		case e != nil || time.Since(began) > c.options.UnavailableTimeout:
-			return g, err
+			return err
 		case other != n:
 			n, err = other, nil
 		case isRedirect(err):
@@ -80,7 +89,7 @@ func (c *cluster) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 			}
 		}
 	}
-	return locker.Grant{}, err
+	return err
 }
 
 // isRedirect reports whether a server says that it does not have the slot, or that
@@ -106,6 +115,26 @@ func (c *cluster) used() []*node {
 		used = append(used, n)
 	}
 	return used
+}
+
+// primaries returns the nodes that have slots.
+func (c *cluster) primaries(ctx context.Context) ([]*node, error) {
+	c.outdated()
+	if _, err := c.nodeOf(ctx, 0); err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.askErr != nil {
+		return nil, c.askErr
+	}
+	var nodes []*node
+	for _, r := range c.slots {
+		if n := c.nodes[r.addr]; !slices.Contains(nodes, n) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, nil
 }
 
 // outdated has the slots be asked for again.

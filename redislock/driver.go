@@ -76,6 +76,14 @@ func (d *driver) Close() error {
 	return err
 }
 
+// primaries returns the nodes that have locks.
+func (d *driver) primaries(ctx context.Context) ([]*node, error) {
+	if d.cluster != nil {
+		return d.cluster.primaries(ctx)
+	}
+	return []*node{d.only}, nil
+}
+
 // nodes returns all nodes that are known.
 func (d *driver) nodes() []*node {
 	if d.cluster != nil {

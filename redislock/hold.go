@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,37 @@ func (h *hold) Watch(lost func(error)) {
 // lose marks h as lost, and returns whom to tell, if that is known. session.mu is held.
 func (h *hold) lose(cause error) func(error) {
 	h.gone = cause
-	return h.lost
+	lost := h.lost
+	h.lost = nil
+	return lost
+}
+
+var errBroken = errors.New("it was taken away by Break")
+
+// brokenBy takes the lock from its holder, if that is the one with the token, and it is
+// not just being released. It returns what is to be done without session.mu, which is
+// held: the holder is told, and then others can have the lock. To them, and in
+// protocol.pml, that is a release.
+func (m *member) brokenBy(token string) (leave func()) {
+	h := m.hold
+	if h == nil || m.lingers.now || m.busy != nil || token != "0" && token != strconv.FormatUint(h.token, 10) {
+		return nil
+	}
+	lost := h.lose(errBroken)
+	end := m.beginWith()
+	return func() {
+		if lost != nil {
+			lost(errBroken)
+		}
+		m.unsubscribe(m.session.wire.send, nil, false, func(error) { end() })
+	}
+}
+
+// broken returns why h alone was lost, or nil.
+func (h *hold) broken() error {
+	h.session.mu.Lock()
+	defer h.session.mu.Unlock()
+	return h.gone
 }
 
 // Check implements locker.Checker: it compares the clock with the lease, so that a
@@ -100,6 +131,10 @@ func (h *hold) next() *hold {
 func (h *hold) StartRelease(done func(error)) {
 	if h.linger() {
 		done(nil)
+		return
+	}
+	if gone := h.broken(); gone != nil {
+		done(fmt.Errorf("%w: %w", locker.ErrLost, gone)) // it has left the channel, or does
 		return
 	}
 	end := h.begin()

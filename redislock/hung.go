@@ -119,7 +119,7 @@ func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 	if s.node.cannotKill.Load() {
 		return verdict{}
 	}
-	present, err := m.others(ctx)
+	present, err := s.node.others(ctx, m.channel, m.name, s.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -135,27 +135,26 @@ func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 	return verdict{again: true} // now that it is known who is there, ping them
 }
 
-// others returns the connections that may be on the lock's channel: those of
-// sessions that hold or claim it, and those with the names that portalocker gives
-// to the connections of its locks, but for sessions with such a name that only wait.
-// No other connection is ever cut.
-func (m *member) others(ctx context.Context) (map[string]string, error) {
-	node := m.session.node
+// others returns the connections that may be on a lock's channel: those of sessions,
+// but for the one that asks, that hold or claim it, and those with the names that
+// portalocker gives to the connections of its locks, but for sessions with such a name
+// that only wait. No other connection is ever cut.
+func (n *node) others(ctx context.Context, channel, lock, me string) (map[string]string, error) {
 	onLock := make(map[string]bool) // by session id
-	pattern := escapePattern(m.channel) + ":h:*"
-	list := node.client().PubSubChannels
-	if node.shard != nil {
-		list = node.client().PubSubShardChannels
+	pattern := escapePattern(channel) + ":h:*"
+	list := n.client().PubSubChannels
+	if n.shard != nil {
+		list = n.client().PubSubShardChannels
 	}
 	channels, err := list(ctx, pattern).Result()
 	if err != nil {
 		return nil, err
 	}
-	for _, channel := range channels {
-		onLock[strings.TrimPrefix(channel, m.channel+":h:")] = true
+	for _, on := range channels {
+		onLock[strings.TrimPrefix(on, channel+":h:")] = true
 	}
-	delete(onLock, m.session.id)
-	clients, err := node.subscribers(ctx)
+	delete(onLock, me)
+	clients, err := n.subscribers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -163,9 +162,9 @@ func (m *member) others(ctx context.Context) (map[string]string, error) {
 	maps.DeleteFunc(clients, func(_, name string) bool {
 		id := idIn(name)
 		switch {
-		case onLock[id] && isSession(name, id, m.name):
+		case onLock[id] && isSession(name, id, lock):
 			return false
-		case !isPortalocker(name, m.name) || id == m.session.id:
+		case !isPortalocker(name, lock) || id != "" && id == me:
 			return true
 		case id != "":
 			doubtful = append(doubtful, sessionName(id))
@@ -175,7 +174,7 @@ func (m *member) others(ctx context.Context) (map[string]string, error) {
 	if len(doubtful) == 0 {
 		return clients, nil
 	}
-	sessions, err := node.client().PubSubNumSub(ctx, doubtful...).Result()
+	sessions, err := n.client().PubSubNumSub(ctx, doubtful...).Result()
 	maps.DeleteFunc(clients, func(_, name string) bool {
 		id := idIn(name)
 		return !onLock[id] && sessions[sessionName(id)] > 0
@@ -233,7 +232,7 @@ func (m *member) hung(ctx context.Context, matter doubt) (map[string]string, err
 		}
 		return map[string]string{matter.about.client: name}, err
 	}
-	now, err := m.others(ctx)
+	now, err := m.session.node.others(ctx, m.channel, m.name, m.session.id)
 	maps.DeleteFunc(now, func(id, name string) bool {
 		who := idIn(name)
 		if name == m.name+"-lock" {

@@ -11,6 +11,8 @@ const (
 	messageWake = "wake" // to one who waits: claim now
 	messageWait = "wait" // to the holder: others wait
 	messageNear = "near" // to one who waits: it is among the first two
+
+	messageBreak = "break " // and a token, to the holder: the lock is taken from it
 )
 
 // unknownHolder stands for a holder that is not a session.
@@ -103,6 +105,8 @@ func (s *session) hear(channel string, payload *reply) (answer outgoing, leave f
 	case payload.text == messageWait:
 		m.told = true
 		return outgoing{}, m.wanted()
+	case strings.HasPrefix(payload.text, messageBreak):
+		return outgoing{}, m.brokenBy(payload.text[len(messageBreak):])
 	case payload.text == messageNear:
 		if m.queued || m.claiming {
 			m.comeNear()

@@ -77,6 +77,21 @@
 // KILL; where it is denied, the log says so once, and a holder that hangs keeps its
 // lock.
 //
+// # Inspecting
+//
+// Inspect costs one round trip, however many wait; one per process and Locker counts as
+// waiting. n-holder says who has the lock, and is believed only while that session is on
+// the hold channel. A holder of portalocker before 4.2 is there, and not known. Where the
+// holder may linger ([Options].Linger), it is asked, and a lock that lingers is given up.
+// Names goes through the keys by SCAN; locks without n-holder are not among them.
+//
+// Break asks the holder to give the lock up: it tells its user first, and keeps its other
+// locks. One that has not done so within UnavailableTimeout is disconnected, and loses
+// all of them; so is a holder of portalocker, by the name of its connection. That needs
+// the permission for CLIENT LIST and CLIENT KILL.
+//
+// # How long it takes
+//
 // An attempt, also one that does not wait for a holder, and a release take as
 // long as the server does, within the DialTimeout and the ReadTimeout of the
 // client (go-redis' defaults are 5 s each). A timeout other than 0, and ctx, end

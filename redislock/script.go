@@ -38,6 +38,9 @@ var leaveLua string
 //go:embed lua/forget.lua
 var forgetLua string
 
+//go:embed lua/inspect.lua
+var inspectLua string
+
 //go:embed lua/beat.lua
 var beatLua string
 
@@ -47,6 +50,7 @@ var (
 	releaseScript = newScript(commonLua + releaseLua)
 	leaveScript   = newScript(commonLua + leaveLua)
 	forgetScript  = newScript(commonLua + forgetLua)
+	inspectScript = newScript(commonLua + inspectLua)
 	beatScript    = newScript(commonLua + beatLua)
 )
 

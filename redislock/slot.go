@@ -58,6 +58,18 @@ func clusterChannel(name string) string {
 	return "{" + hex.EncodeToString(sum[:16]) + "}" + name
 }
 
+// clusterName is the reverse of clusterChannel.
+func clusterName(channel string) (name string, ok bool) {
+	inner := strings.TrimSuffix(strings.TrimPrefix(channel, "{"), "}")
+	_, hashed, _ := strings.Cut(channel, "}")
+	for _, name := range []string{hashed, inner, strings.TrimSuffix(channel, "{}"), channel} {
+		if name != "" && clusterChannel(name) == channel {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 // isWrapped reports whether a name is another one in braces, and any number of "{}".
 func isWrapped(name string) bool {
 	for {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type notifier struct {
 	watches map[int][]*watch // by watch descriptor: names of one inode share it
 	closed  bool
 	warned  bool
+	reading bool  // the reader deals with events
+	unused  []int // watch descriptors that it is to remove then
 	readers sync.WaitGroup
 }
 
@@ -117,13 +120,17 @@ func (n *notifier) remove(w *watch) {
 		return
 	}
 	delete(n.watches, w.wd)
+	if n.reading {
+		n.unused = append(n.unused, w.wd)
+		return
+	}
 	_, _ = unix.InotifyRmWatch(n.fd, uint32(w.wd)) //nolint:gosec // not negative; fails if the inode went first
 	n.idle()
 }
 
 // idle has the reader end after a while if there are no watches. mu is held.
 func (n *notifier) idle() {
-	if n.file != nil && len(n.watches) == 0 {
+	if n.file != nil && len(n.watches) == 0 && !n.closed {
 		_ = n.file.SetReadDeadline(time.Now().Add(n.linger))
 	}
 }
@@ -175,7 +182,25 @@ func (n *notifier) read(f *os.File) {
 			continue
 		}
 		n.dispatch(buf[:k])
+		// Who was woken goes on now, on this thread: to wake another one takes as long as
+		// all the rest. What it has no more use for is removed after that.
+		runtime.Gosched()
+		n.removeUnused()
 	}
+}
+
+// removeUnused removes the watches that were left to the reader.
+func (n *notifier) removeUnused() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reading = false
+	for _, wd := range n.unused {
+		if _, used := n.watches[wd]; !used {
+			_, _ = unix.InotifyRmWatch(n.fd, uint32(wd)) //nolint:gosec // not negative; fails if the inode went first
+		}
+	}
+	n.unused = n.unused[:0]
+	n.idle()
 }
 
 // ends gives up the instance after reading from it has failed, unless somebody
@@ -201,6 +226,7 @@ func (n *notifier) ends(err error) bool {
 func (n *notifier) dispatch(events []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.reading = true
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int(int32(binary.NativeEndian.Uint32(events))) //nolint:gosec // -1 in an overflow
 		mask := binary.NativeEndian.Uint32(events[4:])

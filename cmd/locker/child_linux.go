@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A child is the command. It is no os.Process, whose first one forks twice, to find out
+// whether the system has descriptors of processes.
+type child struct {
+	pid int
+
+	mu     sync.Mutex
+	reaped bool // guarded by mu: pid may be that of another process
+}
+
+// startChild starts the command. The kernel kills it when the thread that has started it
+// ends, so that the calling goroutine keeps that from then on.
+func startChild(path string, argv, env []string) (*child, error) {
+	runtime.LockOSThread()
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
+		Env: env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &child{pid: pid}, nil
+}
+
+// wait returns the exit status of the command when it has ended.
+func (c *child) wait() int {
+	for errors.Is(unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil), syscall.EINTR) {
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reaped = true
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(c.pid, &status, 0, nil) // it has ended: this does not block
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return statusInternal
+		case status.Signaled():
+			return statusSignal + int(status.Signal())
+		default:
+			return status.ExitStatus()
+		}
+	}
+}
+
+// signal signals the command, unless it has ended.
+func (c *child) signal(s os.Signal) {
+	number, ok := s.(syscall.Signal)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ok && !c.reaped {
+		_ = syscall.Kill(c.pid, number)
+	}
+}
+
+// signalAll signals the command and what it has started.
+func (c *child) signalAll(cookie string, s syscall.Signal) {
+	for _, p := range append(descendants(c.pid), ofRun(cookie)...) {
+		if p != c.pid {
+			_ = syscall.Kill(p, s) // unless it has just ended
+		}
+	}
+	c.signal(s)
+}
+
+// bury waits, after the command has ended whose lock was lost, until nothing is left of
+// what it had started; from the deadline on, it kills that. Without a loss, the deadline
+// is zero.
+func (*child) bury(cookie string, deadline time.Time) {
+	if deadline.IsZero() {
+		return
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		if len(ofRun(cookie)) == 0 {
+			return
+		}
+		if !time.Now().Before(deadline) {
+			killRun(cookie)
+			return
+		}
+		time.Sleep(pause)
+	}
+}

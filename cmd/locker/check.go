@@ -1,5 +1,179 @@
 package main
 
-import "github.com/urfave/cli/v3"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
 
-func (p *program) checkCommand() *cli.Command  { return &cli.Command{Name: "check"} }
+	"github.com/urfave/cli/v3"
+
+	"github.com/golocker/locker"
+)
+
+// testLock is the name, after a prefix, of the lock that check takes and frees. It is
+// always the same, so that there is one file of it.
+const testLock = ".locker-check"
+
+func (p *program) checkCommand() *cli.Command {
+	var prefix string
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "connect, tell what the locks can do, and try one",
+		UsageText: "locker check [--prefix PREFIX]",
+		Description: "Tells what the backend promises, takes and frees a lock called PREFIX" + testLock + ", and on Redis\n" +
+			"tries the commands that locks need, without harm, and tells which of them are denied.\n" +
+			"The status is 0 if locks can be had, also if what is optional is missing, else 69.",
+		Flags: []cli.Flag{&cli.StringFlag{
+			Name: "prefix", Usage: "how the names of the locks begin, where an ACL permits no others", Destination: &prefix,
+		}},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return usage("unknown argument %q; see %s --help", cmd.Args().First(), cmd.FullName())
+			}
+			return p.check(ctx, prefix+testLock)
+		},
+	}
+}
+
+// check tells what can be known of the locks without disturbing anybody.
+func (p *program) check(ctx context.Context, name string) error {
+	urls, err := p.urls()
+	if err != nil {
+		return err
+	}
+	locks, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	u := p.first(ctx, urls)
+	r := &report{w: tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0), quiet: p.quiet}
+	r.line("locks", shown(u))
+	for _, c := range capabilities(u) {
+		r.line(c.what, c.text)
+	}
+	failed := r.tryLock(ctx, locks, name)
+	if kind, ok := redisKind(u); ok {
+		denied := r.permissions(ctx, u, kind, name)
+		if denied != nil {
+			failed = denied // it names all that is missing
+		}
+	}
+	if err := r.w.Flush(); err != nil {
+		return err
+	}
+	return failed
+}
+
+// first returns the URL whose locks are used: the first of those that can be opened.
+func (p *program) first(ctx context.Context, urls []string) string {
+	for _, u := range urls[:len(urls)-1] {
+		one := *p
+		one.url, one.quiet = u, true
+		if l, err := one.open(ctx); err == nil {
+			_ = l.Close() // it was not used
+			return u
+		}
+	}
+	return urls[len(urls)-1]
+}
+
+// shown returns a URL, which is valid, without what is secret.
+func shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(unknown)"
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+// A report is what check tells.
+type report struct {
+	w     *tabwriter.Writer
+	quiet bool
+}
+
+func (r *report) line(what, text string) {
+	if !r.quiet {
+		fmt.Fprintf(r.w, "%s\t%s\n", what, oneLine(text))
+	}
+}
+
+// tryLock takes a lock that nobody else has a use for, looks at it and frees it.
+func (r *report) tryLock(ctx context.Context, locks locker.Locker, name string) error {
+	began := time.Now()
+	lock, err := locks.Acquire(ctx, name, locker.WithTimeout(0))
+	if err != nil {
+		r.line("test lock", "not to be had: "+err.Error())
+		return err
+	}
+	took := time.Since(began)
+	seen := inspect(locks, name)
+	began = time.Now()
+	if err := lock.Release(ctx); err != nil {
+		r.line("test lock", "taken, but not given back: "+err.Error())
+		return err
+	}
+	r.line("test lock", fmt.Sprintf("%s taken in %s and freed in %s, token %d", quoted(name), milliseconds(took), milliseconds(time.Since(began)), lock.Token()))
+	switch {
+	case errors.Is(seen.err, errors.ErrUnsupported):
+		r.line("status", "no: the backend cannot tell who holds a lock")
+	case seen.err != nil:
+		r.line("status", "no: "+seen.err.Error())
+	case !seen.Held:
+		r.line("status", "no: the test lock was held, and shown as free")
+	default:
+		r.line("status", "yes: the test lock was shown as held by "+seen.holder(time.Now()))
+	}
+	return nil
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+}
+
+// A capability is something that users of a backend have to know.
+type capability struct{ what, text string }
+
+// capabilities returns what the documentation of the backend of a URL promises. It is
+// the same on all servers and file systems that are supported, and not tried here.
+func capabilities(u string) []capability {
+	scheme, _, _ := strings.Cut(strings.ToLower(u), ":")
+	switch scheme {
+	case "file":
+		return []capability{
+			{"crash-safe", "yes: the kernel frees the lock with its process"},
+			{"across machines", "no: the processes of one machine, on a local disk"},
+			{"order", "none between processes"},
+			{"tokens", "yes: they grow, also when the file was deleted, as the clock does"},
+			{"wake-ups", "on Linux, by the kernel; elsewhere a waiter looks every check interval"},
+			{"hung holder", "keeps the lock"},
+			{"loss", "when the lock file is deleted or replaced, noticed within a check interval"},
+		}
+	case "mem":
+		return []capability{
+			{"crash-safe", "yes: nothing remains"},
+			{"across machines", "no: not even across processes; for tests"},
+			{"order", "first come, first served"},
+			{"tokens", "yes: they grow, also over restarts, as the clock does"},
+			{"wake-ups", "yes"},
+			{"hung holder", "keeps the lock"},
+			{"loss", "by locker break alone, from within the process"},
+		}
+	default:
+		return []capability{
+			{"crash-safe", "yes: Redis frees the lock when the connection ends"},
+			{"across machines", "yes: all that use this Redis"},
+			{"order", "first come, first served"},
+			{"tokens", "yes: they grow, also over FLUSHALL, as the clock of Redis does"},
+			{"wake-ups", "yes: by messages"},
+			{"hung holder", "is disconnected after unavailable_timeout, if client|list and client|kill are permitted"},
+			{"loss", "when the connection ends, or Redis restarts or fails over; told at once"},
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 // command returns what the arguments are parsed by.
 func (p *program) command() *cli.Command {
+	var wantsVersion bool
 	root := &cli.Command{
 		Name:  "locker",
 		Usage: "run commands under a lock, and look at locks",
@@ -25,6 +26,8 @@ func (p *program) command() *cli.Command {
 				Sources: cli.EnvVars("LOCKER_URL"), Destination: &p.url,
 			},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell nothing but errors and losses", Destination: &p.quiet},
+			// Not that of the parser, for which the version would be looked up each time.
+			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "tell the version", Local: true, Destination: &wantsVersion},
 		},
 		Commands: []*cli.Command{
 			p.runCommand(),
@@ -39,6 +42,9 @@ func (p *program) command() *cli.Command {
 		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },
 		Suggest:                         true,
 		Action: func(_ context.Context, cmd *cli.Command) error {
+			if wantsVersion {
+				return p.printVersion(cmd)
+			}
 			if cmd.Args().Present() {
 				return usage("unknown command %q; see locker --help", cmd.Args().First())
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,8 +51,8 @@ func (r *run) acquire(ctx context.Context, signals <-chan os.Signal, timed bool)
 			return nil, &exitError{status: r.statusConflict}
 		}
 		text := fmt.Sprintf("%s is held by %s", quoted(r.name), inspect(locks, r.name).holder(time.Now()))
-		if errors.Is(err, locker.ErrTimeout) {
-			text += fmt.Sprintf(": gave up after %v", r.timeout)
+		if _, gaveUp, ok := strings.Cut(err.Error(), locker.ErrAlreadyLocked.Error()+": "); ok {
+			text += ": " + gaveUp // after how long: that may be in the URL
 		}
 		return nil, &exitError{r.statusConflict, errors.New(text)}
 	}

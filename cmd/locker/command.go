@@ -57,6 +57,9 @@ func (p *program) command() *cli.Command {
 	for _, c := range root.Commands {
 		c.OnUsageError = misused
 		c.HideHelpCommand = true // else no lock can be called help, or h
+		c.CommandNotFound = func(_ context.Context, cmd *cli.Command, _ string) {
+			_ = cli.ShowSubcommandHelp(cmd) // asked for by --help after a name, which is no topic
+		}
 	}
 	return root
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/golocker/locker"
 )
 
@@ -61,7 +63,7 @@ func (p *program) run(ctx context.Context) (status int) {
 	}
 	p.say("%v", err)
 	switch {
-	case errors.Is(err, locker.ErrInvalid):
+	case errors.Is(err, locker.ErrInvalid), errors.As(err, new(cli.ExitCoder)): // of the parser, which misses a topic of help
 		return statusUsage
 	case errors.Is(err, locker.ErrUnavailable), errors.Is(err, errors.ErrUnsupported):
 		return statusUnavailable

@@ -22,14 +22,20 @@ func Main(m *testing.M, main func()) {
 	os.Exit(m.Run())
 }
 
+// Command returns a command that runs the program, and the environment that it, and what
+// it starts, needs besides.
+func Command(arguments ...string) (cmd *exec.Cmd, environment []string) {
+	return exec.Command(os.Args[0], arguments...), []string{asProgram + "=1", "GORACE=atexit_sleep_ms=0"}
+}
+
 // RefusesArguments checks that the program, which takes no arguments, does not run
 // with one, and tells its usage.
 func RefusesArguments(t *testing.T) {
 	t.Helper()
 	for argument, status := range map[string]int{"-bogus": 2, "bogus": 2, "-h": 0} {
-		cmd := exec.Command(os.Args[0], argument)
+		cmd, environment := Command(argument)
 		dir := t.TempDir() // what takes no notice of the argument leaves its files there
-		cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0", "HOME="+dir, "XDG_CACHE_HOME="+dir, "LocalAppData="+dir)
+		cmd.Env = append(append(os.Environ(), environment...), "HOME="+dir, "XDG_CACHE_HOME="+dir, "LocalAppData="+dir)
 		out, err := cmd.CombinedOutput()
 		if err != nil && !errors.As(err, new(*exec.ExitError)) {
 			t.Fatal(err)

@@ -44,11 +44,11 @@ func TestBadURLs(t *testing.T) {
 		{"an unescaped password", "redis://user:" + secret + "#1@host", 2, "percent-encoded", likeRedis},
 		{"a wrong password", "redis://:" + secret + "@" + s.Addr, 69, "WRONGPASS", likeRedis},
 		{"no password", "redis://" + s.Addr, 69, "NOAUTH", likeRedis},
-		{"a host that does not resolve", "redis://user:" + secret + "@no-such-host.invalid:6379", 69, "no-such-host.invalid", likeRedis},
-		{"nobody listens", "redis://user:" + secret + "@127.0.0.1:1", 69, "127.0.0.1:1", likeRedis},
+		{"a host that does not resolve", "redis://user:" + secret + "@no-such-host.invalid:6379?max_retries=-1", 69, "no-such-host.invalid", likeRedis},
+		{"nobody listens", "redis://user:" + secret + "@127.0.0.1:1?max_retries=-1", 69, "127.0.0.1:1", likeRedis},
 		{"nobody answers", "redis://user:" + secret + "@" + silent.Addr().String() + "?dial_timeout=100ms&read_timeout=100ms&max_retries=-1", 69, silent.Addr().String(), likeRedis},
 		{"two of which the second is invalid", "file:///locks bogus://", 2, "bogus", likeRedis},
-		{"two that do not answer", "redis://user:" + secret + "@127.0.0.1:1 redis://127.0.0.1:2", 69, "127.0.0.1:2", likeRedis},
+		{"two that do not answer", "redis://user:" + secret + "@127.0.0.1:1?max_retries=-1 redis://127.0.0.1:2?max_retries=-1", 69, "127.0.0.1:2", likeRedis},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel() // some take seconds, as go-redis tries again
@@ -73,7 +73,7 @@ func TestBadURLs(t *testing.T) {
 // first one.
 func TestFallback(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, "redis://user:"+secret+"@127.0.0.1:1 mem://x")
+	p := newPlace(t, "redis://user:"+secret+"@127.0.0.1:1?max_retries=-1 mem://x")
 	r := p.run("status", "x")
 	r.want(t, 0, "free", "mem://x")
 	if strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "locker: ") || strings.Contains(r.stderr, secret) {

@@ -47,7 +47,7 @@ func (p *program) breakLock(ctx context.Context, name string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	defer locks.Close()
+	defer func() { _ = locks.Close() }()
 	inspector, ok := locks.(locker.Inspector)
 	if !ok {
 		return errors.New("these locks cannot be broken")

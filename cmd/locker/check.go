@@ -50,7 +50,7 @@ func (p *program) check(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	defer locks.Close()
+	defer func() { _ = locks.Close() }()
 	u := p.first(ctx, urls)
 	r := &report{w: tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0), quiet: p.quiet}
 	r.line("locks", shown(u))
@@ -100,7 +100,7 @@ type report struct {
 
 func (r *report) line(what, text string) {
 	if !r.quiet {
-		fmt.Fprintf(r.w, "%s\t%s\n", what, oneLine(text))
+		_, _ = fmt.Fprintf(r.w, "%s\t%s\n", what, oneLine(text))
 	}
 }
 
@@ -108,6 +108,9 @@ func (r *report) line(what, text string) {
 func (r *report) tryLock(ctx context.Context, locks locker.Locker, name string) error {
 	began := time.Now()
 	lock, err := locks.Acquire(ctx, name, locker.WithTimeout(0))
+	if errors.Is(err, locker.ErrAlreadyLocked) {
+		err = &exitError{statusRefused, fmt.Errorf("%s is held by %s: by another check?", quoted(name), inspect(locks, name).holder(time.Now()))}
+	}
 	if err != nil {
 		r.line("test lock", "not to be had: "+err.Error())
 		return err

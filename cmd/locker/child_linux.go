@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ type child struct {
 // ends, so that the calling goroutine keeps that from then on.
 func startChild(path string, argv, env []string) (*child, error) {
 	runtime.LockOSThread()
-	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{ //nolint:gosec // which command is for the caller to say
 		Env: env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
@@ -65,11 +66,23 @@ func (c *child) signal(s os.Signal) {
 	}
 }
 
-// signalAll signals the command and what it has started.
+// signalAll signals the command and what it has started. What belongs to a run within it
+// is told to end by that one.
 func (c *child) signalAll(cookie string, s syscall.Signal) {
-	for _, p := range append(descendants(c.pid), ofRun(cookie)...) {
-		if p != c.pid {
-			_ = syscall.Kill(p, s) // unless it has just ended
+	started := descendants(c.pid)
+	for _, pid := range processes() {
+		runs := runsOf(pid)
+		var ours bool
+		switch {
+		case len(runs) == 0: // it may have wiped its environment
+			ours = slices.Contains(started, pid)
+		case s == syscall.SIGKILL:
+			ours = slices.Contains(runs, cookie)
+		default:
+			ours = runs[len(runs)-1] == cookie
+		}
+		if ours && pid != c.pid {
+			_ = syscall.Kill(pid, s) // unless it has just ended
 		}
 	}
 	c.signal(s)

@@ -19,7 +19,8 @@ func (p *program) command() *cli.Command {
 		Description: "The locks are where --url says: redis://user:password@host:6379/0, file:///directory\n" +
 			"and others, see https://pkg.go.dev/github.com/golocker/locker/lockurl. Several, with\n" +
 			"spaces between, are for the first that answers. The default is files in the state\n" +
-			"directory of the user, for the processes of one machine.",
+			"directory of the user, for the processes of one machine. A password is better in\n" +
+			"LOCKER_URL than in --url, which everybody on the machine may see.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name: "url", Usage: "where the locks are, as `URL`; several, with spaces between, are fallbacks",

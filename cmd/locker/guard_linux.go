@@ -36,10 +36,10 @@ func startGuard(cookie string) (*guarding, error) {
 	if err != nil {
 		return &guarding{}, err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err == nil {
-		defer null.Close()
+		defer func() { _ = null.Close() }()
 		var p *os.Process
 		p, err = os.StartProcess("/proc/self/exe", []string{guardName, cookie}, &os.ProcAttr{
 			Dir: "/", Env: guardEnvironment(), Files: []*os.File{in, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/golocker/locker/internal/programtest"
+	"github.com/golocker/locker/internal/redistest"
 )
 
 // bound is how long what comes soon may take on a machine with other things to do.
@@ -203,4 +204,21 @@ func (p *place) eventually(what string, so func() bool) {
 			p.Fatalf("it takes too long until %s", what)
 		}
 	}
+}
+
+// backends runs a test with files, and with Redis where there is one.
+func backends(t *testing.T, test func(*place)) {
+	t.Run("files", func(t *testing.T) { test(newPlace(t, "")) })
+	t.Run("redis", func(t *testing.T) { test(newPlace(t, "redis://"+redistest.Start(t).Addr)) })
+}
+
+// inspectors runs a test with files, and with Redis where there is one, as far as they
+// tell who holds a lock.
+func inspectors(t *testing.T, test func(*place)) {
+	backends(t, func(p *place) {
+		if r := p.run("status", "x"); strings.Contains(r.stderr, errors.ErrUnsupported.Error()) {
+			p.Skip("the backend does not tell who holds a lock")
+		}
+		test(p)
+	})
 }

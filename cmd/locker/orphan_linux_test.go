@@ -66,10 +66,10 @@ func TestKilledRunLeavesNoOrphan(t *testing.T) {
 		pids := c.pids()
 		guard := p.guarded(c.Process.Pid)
 		if err := c.Process.Kill(); err != nil {
-			t.Fatal(err)
+			p.Fatal(err)
 		}
 		p.gone(append(pids, guard)...)
-		p.run("run", "--timeout", "1m", "x", "--", "echo", "free").want(t, 0, "free", "")
+		p.run("run", "--timeout", "1m", "x", "--", "echo", "free").want(p.T, 0, "free", "")
 	})
 }
 
@@ -186,6 +186,17 @@ func TestLossEndsDescendants(t *testing.T) {
 	}
 }
 
+// A run within a run that has lost its lock tells its command, which is told once.
+func TestLossEndsRunWithin(t *testing.T) {
+	p := newPlace(t, "")
+	program := p.locker().Path
+	c := p.start("run", "outer", "--", "sh", "-c", `trap : TERM; `+program+` run inner -- sh -c '
+		trap "n=\$((n+1))" TERM; n=0; echo ready; while [ $n = 0 ]; do sleep 0.01; done; sleep 0.3; echo told $n'; :`)
+	c.said(c.stdout, "ready")
+	p.lose("outer")
+	c.ended().want(t, 75, "told 1\n", "is lost")
+}
+
 // A Redis that is gone is a loss, told at once.
 func TestLossOnRedis(t *testing.T) {
 	s := redistest.Start(t)
@@ -206,10 +217,4 @@ func unixSession(pid int) (int, error) {
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	return strconv.Atoi(strings.Fields(rest)[3])
-}
-
-// backends runs a test with files, and with Redis where there is one.
-func backends(t *testing.T, test func(*place)) {
-	t.Run("files", func(t *testing.T) { test(newPlace(t, "")) })
-	t.Run("redis", func(t *testing.T) { test(newPlace(t, "redis://"+redistest.Start(t).Addr)) })
 }

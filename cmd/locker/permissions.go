@@ -113,7 +113,7 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 		r.line("permissions", "not known: "+err.Error())
 		return nil
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var missing, optional []string
@@ -174,7 +174,7 @@ func denial(err error) (why string, denied bool) {
 // subscription subscribes to a channel, and unsubscribes.
 func subscription(ctx context.Context, client *redis.Client, channel string) (subscribe, unsubscribe error) {
 	s := client.Subscribe(ctx)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if err := s.Subscribe(ctx, channel); err != nil {
 		return err, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,7 +14,7 @@ func descendants(pid int) (all []int) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/task"
 	tasks, _ := os.ReadDir(dir) // none if it has just ended
 	for _, t := range tasks {
-		children, _ := os.ReadFile(dir + "/" + t.Name() + "/children")
+		children, _ := os.ReadFile(dir + "/" + t.Name() + "/children") //nolint:gosec // the kernel names it
 		for _, field := range bytes.Fields(children) {
 			if child, err := strconv.Atoi(string(field)); err == nil {
 				all = append(all, child)
@@ -24,10 +25,10 @@ func descendants(pid int) (all []int) {
 	return all
 }
 
-// ofRun returns the processes that have the cookie of a run in their environment.
+// ofRun returns the processes that belong to a run.
 func ofRun(cookie string) (pids []int) {
 	for _, pid := range processes() {
-		if hasCookie(pid, cookie) {
+		if slices.Contains(runsOf(pid), cookie) {
 			pids = append(pids, pid)
 		}
 	}
@@ -40,7 +41,7 @@ func processes() (pids []int) {
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	names, _ := dir.Readdirnames(-1)
 	for _, name := range names {
 		if pid, err := strconv.Atoi(name); err == nil && pid != os.Getpid() {
@@ -50,18 +51,19 @@ func processes() (pids []int) {
 	return pids
 }
 
-// hasCookie reports whether a process belongs to the run of a cookie.
-func hasCookie(pid int, cookie string) bool {
+// runsOf returns the cookies of the runs that a process belongs to: none if it has
+// ended, or is another user's.
+func runsOf(pid int) (cookies []string) {
 	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
-		return false // it has ended, or is another user's
+		return nil
 	}
 	for v := range bytes.SplitSeq(environ, []byte{0}) {
 		if runs, ok := bytes.CutPrefix(v, []byte(envRun+"=")); ok {
-			return slices.ContainsFunc(bytes.Split(runs, []byte(":")), func(run []byte) bool { return string(run) == cookie })
+			return strings.Split(string(runs), ":")
 		}
 	}
-	return false
+	return nil
 }
 
 // killRun kills the processes of a run, until there are none.
@@ -79,7 +81,7 @@ func killRun(cookie string) {
 			if err != nil {
 				continue
 			}
-			if hasCookie(pid, cookie) {
+			if slices.Contains(runsOf(pid), cookie) {
 				empty = -1
 				_ = p.Kill() // unless it has just ended
 			}

@@ -20,12 +20,17 @@ func TestRunExitStatus(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	script := filepath.Join(p.dir, "script")
+	if err := os.WriteFile(script, []byte("exit $1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name   string
 		args   []string
 		status int
 		says   string
 	}{
+		{"a script without an interpreter", []string{"x", "--", script, "5"}, 5, ""},
 		{"success", []string{"x", "--", "true"}, 0, ""},
 		{"failure", []string{"x", "--", "sh", "-c", "exit 3"}, 3, ""},
 		{"ended by a signal", []string{"x", "--", "sh", "-c", "kill -TERM $$"}, 143, ""},

@@ -55,7 +55,7 @@ func (s *status) do(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	defer locks.Close()
+	defer func() { _ = locks.Close() }()
 	_, live := terminal(os.Stdout)
 	live = live && !s.json
 	for {
@@ -160,7 +160,7 @@ func writeJSON(w io.Writer, infos []locker.Info) error {
 
 func writeTable(w io.Writer, infos []locker.Info, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tHOLDER\tHOST\tSINCE\tTOKEN\tWAITING")
+	_, _ = fmt.Fprintln(t, "NAME\tHOLDER\tHOST\tSINCE\tTOKEN\tWAITING")
 	for _, info := range infos {
 		row := []string{printable(info.Name), "free", "", "", "", ""}
 		if h := info.Holder; info.Held {
@@ -185,7 +185,7 @@ func writeTable(w io.Writer, infos []locker.Info, now time.Time) error {
 				row[i] = "-"
 			}
 		}
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		_, _ = fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	return t.Flush()
 }

@@ -10,8 +10,10 @@ import (
 	"time"
 )
 
-func TestStatusTable(t *testing.T) {
-	p := newPlace(t, "")
+func TestStatusTable(t *testing.T) { inspectors(t, testStatusTable) }
+
+func testStatusTable(p *place) {
+	t := p.T
 	p.run("status").want(t, 0, "NAME  HOLDER", "")
 	b, a := p.hold("b"), p.hold("a")
 	w := p.start("run", "a", "--", "true")
@@ -42,8 +44,10 @@ func TestStatusTable(t *testing.T) {
 	b.release()
 }
 
-func TestStatusJSON(t *testing.T) {
-	p := newPlace(t, "")
+func TestStatusJSON(t *testing.T) { inspectors(t, testStatusJSON) }
+
+func testStatusJSON(p *place) {
+	t := p.T
 	before := time.Now()
 	h := p.hold("a name")
 	r := p.run("status", "--json", "a name", "free")
@@ -91,8 +95,10 @@ func TestStatusWatch(t *testing.T) {
 	w.ended().want(t, 0, "", "")
 }
 
-func TestBreak(t *testing.T) {
-	p := newPlace(t, "")
+func TestBreak(t *testing.T) { inspectors(t, testBreak) }
+
+func testBreak(p *place) {
+	t := p.T
 	h := p.hold("x")
 	p.run("break", "x").wantLine(t, 2, "want --yes")
 	p.run("break").wantLine(t, 2, "want the name of one lock")

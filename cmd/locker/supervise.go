@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/golocker/locker"
@@ -22,7 +23,11 @@ const (
 // under runs the command, which has the lock, and gives the lock back.
 func (r *run) under(ctx context.Context, lock locker.Lock, signals <-chan os.Signal) error {
 	r.cookie = newCookie()
-	c, err := startChild(r.path, r.command, r.environment(lock.Token()))
+	env := r.environment(lock.Token())
+	c, err := startChild(r.path, r.command, env)
+	if errors.Is(err, syscall.ENOEXEC) { // a script that names no interpreter: as execvp(3) does
+		c, err = startChild("/bin/sh", append([]string{"sh", r.path}, r.command[1:]...), env)
+	}
 	if err != nil {
 		_ = lock.Release(ctx) // what has failed first is told
 		return unstarted(r.command[0], err)
@@ -38,7 +43,7 @@ func (r *run) under(ctx context.Context, lock locker.Lock, signals <-chan os.Sig
 		s.lost = err
 		r.say("the lock %s was lost while the command ran: %v", quoted(r.name), cause(err))
 	case err != nil && s.lost == nil && !r.quiet:
-		r.say("the command has ended; %v", err)
+		r.say("the command has ended, but its lock %s may be held for longer: %v", quoted(r.name), cause(err))
 	}
 	if s.lost != nil && r.onLoss != onLossIgnore {
 		status = r.statusLost
@@ -55,7 +60,7 @@ func unstarted(command string, err error) error {
 	return &exitError{status, fmt.Errorf("%s: %w", command, reason(err))}
 }
 
-// cause returns what an ErrLost says besides.
+// cause returns what an error of a lock says without its name.
 func cause(err error) error {
 	if e := new(locker.Error); errors.As(err, &e) {
 		err = e.Err

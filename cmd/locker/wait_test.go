@@ -16,8 +16,10 @@ func heldBy(c *process) *regexp.Regexp {
 	return regexp.MustCompile(`held by pid ` + pid(c) + ` on ` + regexp.QuoteMeta(host) + ` since \d\d:\d\d:\d\d \(\d+ s\)`)
 }
 
-func TestRunWaits(t *testing.T) {
-	p := newPlace(t, "")
+func TestRunWaits(t *testing.T) { inspectors(t, testRunWaits) }
+
+func testRunWaits(p *place) {
+	t := p.T
 	h := p.hold("x")
 	w := p.start("run", "x", "--", "echo", "mine")
 	if line := w.said(w.stderr, "waiting for"); !heldBy(h).MatchString(line) || !strings.HasPrefix(line, `locker: waiting for "x": `) {
@@ -43,9 +45,15 @@ func TestRunQuiet(t *testing.T) {
 	h.release()
 }
 
-func TestRunConflict(t *testing.T) {
-	p := newPlace(t, "")
+func TestRunConflict(t *testing.T) { inspectors(t, testRunConflict) }
+
+func testRunConflict(p *place) {
+	t := p.T
 	h := p.hold("x")
+	url := p.url
+	if url == "" {
+		url = "file://" + p.dir + "/locker"
+	}
 	for _, tt := range []struct {
 		args   []string
 		status int
@@ -56,8 +64,8 @@ func TestRunConflict(t *testing.T) {
 		{[]string{"--timeout", "0"}, 1, ""},
 		{[]string{"--timeout", "10ms"}, 1, "gave up after 10ms"},
 		{[]string{"--timeout", "10ms", "--conflict-exit-code", "42"}, 42, "gave up after 10ms"},
-		{[]string{"--url", "file://" + p.dir + "/locker?timeout=10ms"}, 1, "gave up after 10ms"},
-		{[]string{"--url", "file://" + p.dir + "/locker?timeout=1h", "--no-wait"}, 1, ""},
+		{[]string{"--url", url + "?timeout=10ms"}, 1, "gave up after 10ms"},
+		{[]string{"--url", url + "?timeout=1h", "--no-wait"}, 1, ""},
 	} {
 		r := p.run(append(append([]string{"run"}, tt.args...), "x", "--", "echo", "mine")...)
 		r.wantLine(t, tt.status, tt.says)

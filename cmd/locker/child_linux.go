@@ -66,10 +66,11 @@ func (c *child) signal(s os.Signal) {
 	}
 }
 
-// signalAll signals the command and what it has started. What belongs to a run within it
-// is told to end by that one.
+// signalAll signals the command and then what it has started, of which the command may
+// make what it likes. What belongs to a run within it is told to end by that one.
 func (c *child) signalAll(cookie string, s syscall.Signal) {
 	started := descendants(c.pid)
+	c.signal(s)
 	for _, pid := range processes() {
 		runs := runsOf(pid)
 		var ours bool
@@ -85,7 +86,6 @@ func (c *child) signalAll(cookie string, s syscall.Signal) {
 			_ = syscall.Kill(pid, s) // unless it has just ended
 		}
 	}
-	c.signal(s)
 }
 
 // bury waits, after the command has ended whose lock was lost, until nothing is left of

@@ -5,7 +5,7 @@ package main
 import "os"
 
 // forwarded returns the signals that the command gets as well, from the console.
-func forwarded() (first, others []os.Signal) { return []os.Signal{os.Interrupt}, nil }
+func forwarded() []os.Signal { return []os.Signal{os.Interrupt} }
 
 // ends reports whether a signal ends the wait for a lock.
 func ends(os.Signal) bool { return true }

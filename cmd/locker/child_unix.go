@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarded returns the signals that are for the command, too: those that have to be
-// caught before it begins, and others.
-func forwarded() (first, others []os.Signal) {
-	return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}, []os.Signal{syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+// forwarded returns the signals that are for the command, too.
+func forwarded() []os.Signal {
+	return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
 }
 
 // ends reports whether a signal ends the wait for a lock.

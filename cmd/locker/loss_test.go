@@ -20,8 +20,8 @@ func (p *place) lose(name string) {
 
 func TestLoss(t *testing.T) {
 	const (
-		heedless = `trap "" TERM; echo ready; while :; do sleep 0.01; done`
-		polite   = `trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done`
+		heedless = `trap "" TERM; ` + idle
+		polite   = `trap 'echo bye; exit 3' TERM; ` + idle
 		patient  = `trap 'echo told; exit 5' TERM; echo ready; read line; exit 3`
 	)
 	for _, tt := range []struct {

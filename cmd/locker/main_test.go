@@ -181,6 +181,10 @@ func (c *process) ended() result {
 // holder is a command that holds a lock until its input ends.
 const holder = "echo held; read line"
 
+// idle is the end of a command that says when it is ready and then does nothing, so that
+// a trap is run at once: some shells lose signals while they start a process.
+const idle = `sleep 60 >/dev/null 2>&1 & echo ready; wait`
+
 // hold starts a run that holds a lock.
 func (p *place) hold(name string) *process {
 	p.Helper()

@@ -191,7 +191,7 @@ func TestLossEndsRunWithin(t *testing.T) {
 	p := newPlace(t, "")
 	program := p.locker().Path
 	c := p.start("run", "outer", "--", "sh", "-c", `trap : TERM; `+program+` run inner -- sh -c '
-		trap "n=\$((n+1))" TERM; n=0; echo ready; while [ $n = 0 ]; do sleep 0.01; done; sleep 0.3; echo told $n'; :`)
+		trap "kill \$!; n=\$((n+1))" TERM; n=0; `+idle+`; sleep 0.3; echo told $n'; :`)
 	c.said(c.stdout, "ready")
 	p.lose("outer")
 	c.ended().want(t, 75, "told 1\n", "is lost")

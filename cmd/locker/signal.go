@@ -8,7 +8,7 @@ import (
 // caught are the signals that are for the command, too.
 type caught struct {
 	signals chan os.Signal
-	ready   chan struct{} // closed when those are caught that end programs most often
+	ready   chan struct{} // closed when they are caught
 }
 
 // catch begins to catch signals, but for those that are ignored: the command is to
@@ -17,24 +17,18 @@ type caught struct {
 func catch() *caught {
 	c := &caught{make(chan os.Signal, 16), make(chan struct{})}
 	go func() {
-		first, others := forwarded()
-		c.catch(first)
+		for _, s := range forwarded() {
+			if !signal.Ignored(s) {
+				signal.Notify(c.signals, s)
+			}
+		}
 		close(c.ready)
-		c.catch(others)
 	}()
 	return c
 }
 
-func (c *caught) catch(signals []os.Signal) {
-	for _, s := range signals {
-		if !signal.Ignored(s) {
-			signal.Notify(c.signals, s)
-		}
-	}
-}
-
-// wait returns the signals when the first of them are caught. One of the others that
-// comes so early ends this process, and with it a command that would not know it yet.
+// wait returns the signals when they are caught. No command begins before: it would not
+// be told of one that comes earlier.
 func (c *caught) wait() <-chan os.Signal {
 	<-c.ready
 	return c.signals

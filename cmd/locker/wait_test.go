@@ -100,7 +100,7 @@ func TestSignalEndsWait(t *testing.T) {
 func TestSignalsArePassedOn(t *testing.T) {
 	p := newPlace(t, "")
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2} {
-		cmd := p.locker("run", "x", "--", "sh", "-c", `trap 'echo got; exit 7' INT QUIT TERM HUP USR1 USR2; echo ready; while :; do sleep 0.01; done`)
+		cmd := p.locker("run", "x", "--", "sh", "-c", `trap 'kill $!; echo got; exit 7' INT QUIT TERM HUP USR1 USR2; `+idle)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // not that of a terminal
 		c := p.launch(cmd)
 		c.said(c.stdout, "ready")

@@ -81,7 +81,7 @@ func oneName(cmd *cli.Command) (string, error) {
 	return cmd.Args().First(), nil
 }
 
-// status returns a flag for an exit status.
+// statusFlag returns a flag for an exit status.
 func statusFlag(name, alias, text string, value int, destination *int) cli.Flag {
 	return &cli.IntFlag{
 		Name: name, Aliases: []string{alias}, Usage: text, Value: value, Destination: destination,

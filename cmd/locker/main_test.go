@@ -215,14 +215,3 @@ func backends(t *testing.T, test func(*place)) {
 	t.Run("files", func(t *testing.T) { test(newPlace(t, "")) })
 	t.Run("redis", func(t *testing.T) { test(newPlace(t, "redis://"+redistest.Start(t).Addr)) })
 }
-
-// inspectors runs a test with files, and with Redis where there is one, as far as they
-// tell who holds a lock.
-func inspectors(t *testing.T, test func(*place)) {
-	backends(t, func(p *place) {
-		if r := p.run("status", "x"); strings.Contains(r.stderr, errors.ErrUnsupported.Error()) {
-			p.Skip("the backend does not tell who holds a lock")
-		}
-		test(p)
-	})
-}

@@ -5,12 +5,13 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestStatusTable(t *testing.T) { inspectors(t, testStatusTable) }
+func TestStatusTable(t *testing.T) { backends(t, testStatusTable) }
 
 func testStatusTable(p *place) {
 	t := p.T
@@ -32,11 +33,11 @@ func testStatusTable(p *place) {
 		t.Fatalf("%q", all)
 	}
 	row := all[1]
-	if row[2] != pid(a) || row[3] != host || row[len(row)-1] != "1" {
+	if row[2] != pid(a) || row[3] != host || !counts(p, row[len(row)-1], "1") {
 		t.Errorf("%q; want pid %s on %s, and 1 that waits", row, pid(a), host)
 	}
 	named := rows(p.run("status", "free", "b"))
-	if len(named) != 3 || strings.Join(named[1], " ") != "free free - - - 0" || named[2][0] != "b" {
+	if len(named) != 3 || strings.Join(named[1][:5], " ") != "free free - - -" || !counts(p, named[1][5], "0") || named[2][0] != "b" {
 		t.Errorf("%q", named)
 	}
 	a.release()
@@ -44,7 +45,13 @@ func testStatusTable(p *place) {
 	b.release()
 }
 
-func TestStatusJSON(t *testing.T) { inspectors(t, testStatusJSON) }
+// counts reports whether a number of waiters is shown as it should be: where the system
+// tells it, as Linux does of files.
+func counts(p *place, got, want string) bool {
+	return got == want || got == "?" && p.url == "" && runtime.GOOS != "linux"
+}
+
+func TestStatusJSON(t *testing.T) { backends(t, testStatusJSON) }
 
 func testStatusJSON(p *place) {
 	t := p.T
@@ -69,7 +76,7 @@ func testStatusJSON(p *place) {
 	a, free := got[0], got[1]
 	host, _ := os.Hostname()
 	if a.Name != "a name" || !a.Held || a.Holder == nil || a.Holder.Host != host || a.Holder.PID != h.Process.Pid || a.Holder.Token == 0 ||
-		a.Holder.Since.Before(before) || a.Holder.Since.After(time.Now()) || a.Waiters == nil || *a.Waiters != 0 {
+		a.Holder.Since.Before(before) || a.Holder.Since.After(time.Now()) || a.Waiters != nil && *a.Waiters != 0 {
 		t.Errorf("%s", r.stdout)
 	}
 	if free.Name != "free" || free.Held || free.Holder != nil {
@@ -95,7 +102,7 @@ func TestStatusWatch(t *testing.T) {
 	w.ended().want(t, 0, "", "")
 }
 
-func TestBreak(t *testing.T) { inspectors(t, testBreak) }
+func TestBreak(t *testing.T) { backends(t, testBreak) }
 
 func testBreak(p *place) {
 	t := p.T

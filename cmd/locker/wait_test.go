@@ -16,7 +16,7 @@ func heldBy(c *process) *regexp.Regexp {
 	return regexp.MustCompile(`held by pid ` + pid(c) + ` on ` + regexp.QuoteMeta(host) + ` since \d\d:\d\d:\d\d \(\d+ s\)`)
 }
 
-func TestRunWaits(t *testing.T) { inspectors(t, testRunWaits) }
+func TestRunWaits(t *testing.T) { backends(t, testRunWaits) }
 
 func testRunWaits(p *place) {
 	t := p.T
@@ -45,7 +45,7 @@ func TestRunQuiet(t *testing.T) {
 	h.release()
 }
 
-func TestRunConflict(t *testing.T) { inspectors(t, testRunConflict) }
+func TestRunConflict(t *testing.T) { backends(t, testRunConflict) }
 
 func testRunConflict(p *place) {
 	t := p.T

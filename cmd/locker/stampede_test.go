@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/golocker/locker/internal/inotifytest"
 	"github.com/golocker/locker/internal/redistest"
 )
 
@@ -48,6 +49,7 @@ func recorded(t *testing.T, file string) (order []string) {
 
 // Many runs at once all have their turn, one at a time.
 func TestManyAtOnce(t *testing.T) {
+	inotifytest.UseUp(t)
 	p := newPlace(t, "")
 	file := filepath.Join(t.TempDir(), "record")
 	var runs sync.WaitGroup

@@ -57,7 +57,7 @@ func TestFreeIsAsClaim(t *testing.T) {
 	} {
 		for _, reserve := range []string{"0", "32"} {
 			var outcomes []string
-			for _, text := range []string{claimScript.plain.text, "local sharded = false\n" + commonLua + claimLua} {
+			for _, text := range []string{claimScript.plain().text, "local sharded = false\n" + commonLua + claimLua} {
 				c.FlushAll(ctx)
 				subscribed := []*redis.PubSub{subscribeTo(t, c, "n", "n:h:"+sessionA, sessionName(sessionA))}
 				if others := prepare(); others != nil {

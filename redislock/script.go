@@ -4,12 +4,14 @@ import (
 	"crypto/sha1" //nolint:gosec // the name of a script in Redis, not a secret
 	_ "embed"
 	"encoding/hex"
+	"strings"
+	"sync"
 )
 
 // A script is Lua that Redis runs as one atomic step: in a Cluster, with the
 // channels of shards.
 type script struct {
-	plain, sharded code
+	plain, sharded func() code // made when it is first used, as not every program that can use Redis does
 }
 
 type code struct {
@@ -45,17 +47,23 @@ var inspectLua string
 var beatLua string
 
 var (
-	claimScript   = newScript(freeLua + commonLua + claimLua)
-	lookScript    = newScript(commonLua + lookLua)
-	releaseScript = newScript(commonLua + releaseLua)
-	leaveScript   = newScript(commonLua + leaveLua)
-	forgetScript  = newScript(commonLua + forgetLua)
-	inspectScript = newScript(commonLua + inspectLua)
-	beatScript    = newScript(commonLua + beatLua)
+	claimScript   = newScript(freeLua, commonLua, claimLua)
+	lookScript    = newScript(commonLua, lookLua)
+	releaseScript = newScript(commonLua, releaseLua)
+	leaveScript   = newScript(commonLua, leaveLua)
+	forgetScript  = newScript(commonLua, forgetLua)
+	inspectScript = newScript(commonLua, inspectLua)
+	beatScript    = newScript(commonLua, beatLua)
 )
 
-func newScript(text string) *script {
-	return &script{newCode("local sharded = false\n" + text), newCode("local sharded = true\n" + text)}
+// newScript returns a script that is made of parts.
+func newScript(parts ...string) *script {
+	in := func(sharded string) func() code {
+		return sync.OnceValue(func() code {
+			return newCode("local sharded = " + sharded + "\n" + strings.Join(parts, ""))
+		})
+	}
+	return &script{in("false"), in("true")}
 }
 
 func newCode(text string) code {
@@ -66,7 +74,7 @@ func newCode(text string) code {
 // on returns what is to run on a node.
 func (s *script) on(n *node) code {
 	if n.shard != nil {
-		return s.sharded
+		return s.sharded()
 	}
-	return s.plain
+	return s.plain()
 }

@@ -125,6 +125,9 @@ func (e *Error) Error() string {
 	if len(e.Name) > longest {
 		name = strconv.Quote(e.Name[:longest]) + "..."
 	}
+	if e.Name == "" && e.Op == "inspect" {
+		name = "all"
+	}
 	return "locker: " + e.Op + " " + name + " (" + e.Backend + "): " + e.Err.Error()
 }
 

@@ -20,6 +20,8 @@ type Base struct {
 	backend  string
 	defaults options
 
+	closing chan struct{} // closed when Close begins
+
 	closed bool          // guarded by lines.mu
 	active int           // guarded by lines.mu: Acquires, held locks, releases, leaves and checks that have not ended
 	idle   chan struct{} // closed when closed and active == 0
@@ -35,7 +37,7 @@ func NewBase(d Driver, opts ...Option) *Base {
 }
 
 func newBase(ls *lines, o options) *Base {
-	return &Base{lines: ls, backend: ls.driver.Backend(), defaults: o, idle: make(chan struct{})}
+	return &Base{lines: ls, backend: ls.driver.Backend(), defaults: o, closing: make(chan struct{}), idle: make(chan struct{})}
 }
 
 // With returns another Locker on the same locks, connections and queue: opts
@@ -47,6 +49,7 @@ func (b *Base) With(opts ...Option) *Base {
 	defer b.lines.mu.Unlock()
 	if b.closed {
 		w.closed = true
+		close(w.closing)
 		close(w.idle)
 		w.once.Do(func() {}) // its Close has nothing to do
 	} else {
@@ -235,6 +238,7 @@ func (b *Base) granted(w *waiter, g Grant) (*held, error) {
 // Close implements [Locker].
 func (b *Base) Close() (err error) {
 	b.once.Do(func() {
+		close(b.closing)
 		for _, h := range b.lines.close(b) {
 			if h.hold == nil {
 				h.close()

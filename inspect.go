@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -56,7 +57,7 @@ var errBroken = errors.New("it was taken away by Break")
 
 // Inspect implements [Inspector].
 func (b *Base) Inspect(ctx context.Context, name string) (info Info, err error) {
-	err = b.look(ctx, "inspect", name, func(i Inspector) error {
+	err = b.look(ctx, "inspect", name, func(ctx context.Context, i Inspector) error {
 		info, err = i.Inspect(ctx, name)
 		return err
 	})
@@ -68,27 +69,15 @@ func (b *Base) Inspect(ctx context.Context, name string) (info Info, err error) 
 
 // Break implements [Inspector].
 func (b *Base) Break(ctx context.Context, name string) error {
-	return b.look(ctx, "break", name, func(i Inspector) error { return i.Break(ctx, name) })
+	return b.look(ctx, "break", name, func(ctx context.Context, i Inspector) error { return i.Break(ctx, name) })
 }
 
 // Names implements [Inspector].
 func (b *Base) Names(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		end, err := b.enter(ctx)
+		i, err := b.inspector()
 		if err == nil {
-			defer end()
-			var i Inspector
-			if i, err = b.inspector(); err == nil {
-				for name, e := range i.Names(ctx) {
-					if e == nil && yield(name, nil) {
-						continue
-					}
-					if err = e; err == nil {
-						return
-					}
-					break
-				}
-			}
+			err = b.names(ctx, i, yield)
 		}
 		if err != nil {
 			yield("", &Error{Op: "inspect", Backend: b.backend, Err: b.whyNot(ctx, err)})
@@ -96,16 +85,43 @@ func (b *Base) Names(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
+// names yields names, and returns why there may be more of them. Close does not wait for
+// what the caller does with them.
+func (b *Base) names(ctx context.Context, i Inspector, yield func(string, error) bool) error {
+	next, stop := iter.Pull2(i.Names(ctx))
+	defer stop()
+	for {
+		end, err := b.enter(ctx)
+		if err != nil {
+			return err
+		}
+		name, err, more := next()
+		end()
+		switch {
+		case err != nil:
+			return err
+		case !more:
+			return nil
+		case checkName(name) != nil: // what others have left there is none of ours
+		case !yield(name, nil):
+			return nil
+		}
+	}
+}
+
 // look calls fn for a valid name while b is open.
-func (b *Base) look(ctx context.Context, op, name string, fn func(Inspector) error) error {
+func (b *Base) look(ctx context.Context, op, name string, fn func(context.Context, Inspector) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	err := checkName(name)
 	if err == nil {
 		var end func()
 		if end, err = b.enter(ctx); err == nil {
 			defer end()
+			defer b.endWithClose(ctx, cancel)()
 			var i Inspector
 			if i, err = b.inspector(); err == nil {
-				err = fn(i)
+				err = fn(ctx, i)
 			}
 		}
 	}
@@ -133,6 +149,22 @@ func (b *Base) enter(ctx context.Context) (end func(), err error) {
 	}, nil
 }
 
+// endWithClose has ctx end when b is closed, until stop is called.
+func (b *Base) endWithClose(ctx context.Context, cancel context.CancelCauseFunc) (stop func()) {
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-b.closing:
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	})
+	return func() {
+		cancel(nil)
+		watching.Wait()
+	}
+}
+
 // inspector returns who can tell: the Driver, or, where it grants every attempt, the
 // lines, as then nobody else has locks.
 func (b *Base) inspector() (Inspector, error) {
@@ -150,6 +182,8 @@ func (b *Base) whyNot(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrClosed), errors.Is(err, errors.ErrUnsupported):
 		return err
+	case errors.Is(context.Cause(ctx), ErrClosed):
+		return ErrClosed
 	case ctx.Err() != nil:
 		return ended(ctx)
 	default:
@@ -206,6 +240,9 @@ func (ls *lines) Break(_ context.Context, name string) error {
 	}
 	err := lossOf(errBroken)
 	if first, _ := h.end(err, nil); first {
+		if h.hold != nil {
+			_ = h.hold.Release(context.Background()) // frees what it uses
+		}
 		ls.released(h)
 		h.tellLoss(err)
 	}

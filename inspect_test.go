@@ -221,3 +221,23 @@ func (d *slowLook) Inspect(_ context.Context, name string) (locker.Info, error) 
 }
 func (*slowLook) Break(context.Context, string) error            { return nil }
 func (*slowLook) Names(context.Context) iter.Seq2[string, error] { return nil }
+
+// Close may be called while names are yielded, and ends that.
+func TestCloseWhileNamesAreYielded(t *testing.T) {
+	l := memlock.New()
+	for _, name := range []string{"a", "b"} {
+		if _, err := l.Acquire(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var errs []error
+	for _, err := range l.Names(t.Context()) {
+		errs = append(errs, err)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], locker.ErrClosed) {
+		t.Errorf("%v, want a name, and that it is closed", errs)
+	}
+}

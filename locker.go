@@ -125,7 +125,7 @@ func (e *Error) Error() string {
 	if len(e.Name) > longest {
 		name = strconv.Quote(e.Name[:longest]) + "..."
 	}
-	if e.Name == "" && e.Op == "inspect" {
+	if e.Name == "" && e.Op == "inspect" && !errors.Is(e.Err, ErrInvalid) {
 		name = "all"
 	}
 	return "locker: " + e.Op + " " + name + " (" + e.Backend + "): " + e.Err.Error()

@@ -20,36 +20,81 @@ const (
 )
 
 // breakFile takes the lock of a file from its holder: it puts a new file in its place,
-// which it keeps locked until the holder has noticed, or the grace is over.
+// which is kept locked until the holder has noticed, or the grace is over, also if ctx
+// ends before.
 func (d *driver) breakFile(ctx context.Context, path string) error {
 	old, err := openToRead(path)
 	if old == nil || err != nil {
 		return err
 	}
-	defer func() { _ = old.close() }()
-	// Whoever else breaks the lock uses the same file, and one that was killed while it
-	// did has left it.
-	made, locked, err := lockFile(path+"+b", nil)
+	made, err := d.replacement(path)
+	if err == nil {
+		err = old.replaceBy(made)
+	}
 	if err != nil {
+		_ = old.close()
 		return err
 	}
-	defer func() { _ = made.close() }()
-	if !locked {
-		return &fs.PathError{Op: "replace", Path: path, Err: errors.New("another process is just doing that")}
-	}
-	if err := old.copyTo(made); err != nil {
-		_ = unix.Unlink(made.path)
+	noticed := make(chan error, 1)
+	d.breaks.Go(func() {
+		noticed <- old.awaitUnlocked()
+		_ = old.close()
+		_ = made.close()
+	})
+	select {
+	case err := <-noticed:
 		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if named, err := old.named(); !named || err != nil { // another one was quicker
-		_ = unix.Unlink(made.path)
-		return err
+}
+
+// replacement returns a file, locked, that is to take the place of the one at path.
+// Whoever else breaks that lock uses the same one, and one that was killed while it did
+// has left it.
+func (d *driver) replacement(path string) (*file, error) {
+	for range maxReplaced {
+		f, locked, err := lockFile(path+"+b", nil)
+		if err != nil {
+			return nil, err
+		}
+		named := false
+		if locked {
+			named, err = f.named() // else it has just become the lock file itself
+		}
+		if named && err == nil {
+			return f, nil
+		}
+		_ = f.close()
+		if err != nil || !locked {
+			break
+		}
 	}
-	if err := unix.Rename(made.path, path); err != nil {
-		_ = unix.Unlink(made.path)
-		return &fs.PathError{Op: "replace", Path: path, Err: err}
+	return nil, &fs.PathError{Op: "replace", Path: path, Err: errors.New("another process is just doing that")}
+}
+
+// replaceBy puts another file, which is locked, in the place of f; or closes and removes
+// that.
+func (f *file) replaceBy(made *file) error {
+	err := f.copyTo(made)
+	if err == nil {
+		var named bool
+		if named, err = f.named(); err == nil && !named {
+			err = errors.New("another process was quicker")
+		}
 	}
-	return old.awaitUnlocked(ctx)
+	if err == nil {
+		err = unix.Rename(made.path, f.path)
+	}
+	if err == nil {
+		return nil
+	}
+	_ = unix.Unlink(made.path) // nobody else renames it while it is locked
+	_ = made.close()
+	if _, ok := errors.AsType[*fs.PathError](err); !ok {
+		err = &fs.PathError{Op: "replace", Path: f.path, Err: err}
+	}
+	return err
 }
 
 // copyTo gives another file the content of f, by which tokens go on, its owner and mode.
@@ -77,16 +122,10 @@ func (f *file) copyTo(other *file) error {
 }
 
 // awaitUnlocked waits until nobody has the lock of f, for the grace at most.
-func (f *file) awaitUnlocked(ctx context.Context) error {
-	for end := time.Now().Add(breakGrace); ; {
-		held, err := f.isLocked()
-		if !held || err != nil || time.Now().After(end) {
+func (f *file) awaitUnlocked() error {
+	for end := time.Now().Add(breakGrace); ; time.Sleep(breakLook) {
+		if held, err := f.isLocked(); !held || err != nil || time.Now().After(end) {
 			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(breakLook):
 		}
 	}
 }

@@ -65,7 +65,8 @@
 // that it may look at: one for each Locker whose waiter the kernel wakes, and those that
 // flock(1) has blocked. In a container, where the kernel does not show the locks of
 // others, and on other systems, it locks the file for readers for an instant, which
-// attempts tell from a holder; it may not know who the holder is, or how many wait.
+// attempts tell from a holder; it may not know who the holder is, or how many wait, and
+// takes a lock for free that "flock -s" shares.
 //
 // Break puts a new file, with the record, owner and mode of the old one, in its place,
 // and keeps that locked until the holder has noticed: 500 ms at most. One that uses

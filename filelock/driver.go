@@ -23,6 +23,8 @@ type driver struct {
 
 	mu     sync.Mutex
 	places map[string]*place // guarded by mu: between two calls for a lock's name
+
+	breaks sync.WaitGroup // files that are kept locked after a Break
 }
 
 // A place is what is kept for a waiter between its Tries. The file stays open:
@@ -115,7 +117,7 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 		}
 		// Also a lock that another holds counts only if it is on the file that
 		// all newcomers find, hence the look in both cases. Who locks a file that
-		// took its place after that look has a later time for a token.
+		// took its place after that has a later time for a token.
 		locked, err = f.tryLock()
 		for i := 0; i < readers && err == nil && !locked; i++ {
 			// Who only looks at the lock may have it for an instant, see locks.of.
@@ -214,6 +216,7 @@ func (d *driver) Leave(_ context.Context, name string) {
 // Close implements locker.Driver. All places have been left.
 func (d *driver) Close() error {
 	d.notifier.close()
+	d.breaks.Wait()
 	return nil
 }
 

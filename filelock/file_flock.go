@@ -23,8 +23,9 @@ import (
 type file struct {
 	path     string
 	fd       int
-	inode    inode     // known after the first look
-	lockedAt time.Time // before the look that found it in its place
+	inode    inode // known after the first look
+	openedAt time.Time
+	lockedAt time.Time // when it was in its place for sure, or before
 }
 
 // An inode is what a path or a descriptor refers to.
@@ -36,11 +37,12 @@ type inode struct {
 
 // openFile opens the lock file, and makes it if there is none.
 func openFile(path string) (*file, error) {
+	opened := time.Now()
 	fd, err := openOrMake(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	return &file{path: path, fd: fd}, nil
+	return &file{path: path, fd: fd, openedAt: opened}, nil
 }
 
 // openToRead opens a lock file to look at it, which wakes nobody. It returns nil if there
@@ -122,13 +124,15 @@ func (f *file) isLocked() (bool, error) {
 }
 
 // inPlace reports whether newcomers find f by its path. The first look, right after the
-// opening, asks the file alone, which takes a third of the time: a file that was deleted
-// or replaced has no name any more. One that was moved elsewhere in these microseconds
-// is taken for one that is moved when it is locked: that is a loss, noticed as such.
+// opening, asks the file alone, which takes a third of the time: one that was deleted or
+// replaced has no name any more. One that is moved elsewhere just then is lost, as one
+// that is moved while it is locked, and has the smaller token, by the time of the opening. A file with
+// further names is looked for by its path.
 func (f *file) inPlace() (bool, error) {
 	if f.inode.links > 0 {
 		return f.named()
 	}
+	f.lockedAt = f.openedAt
 	err := uninterrupted(func() (err error) {
 		f.inode, err = fstat(f.fd)
 		return err
@@ -138,6 +142,9 @@ func (f *file) inPlace() (bool, error) {
 	}
 	switch f.inode.mode & unix.S_IFMT {
 	case unix.S_IFREG:
+		if f.inode.links > 1 {
+			return f.named()
+		}
 		return f.inode.links > 0, nil
 	case unix.S_IFIFO:
 		return false, errNotRegular(f.path, fs.ModeNamedPipe)

@@ -21,7 +21,7 @@ type file struct {
 	path     string
 	lock     *flock.Flock
 	info     fs.FileInfo // of the locked file; nil before
-	lockedAt time.Time   // before the look that found it in its place
+	lockedAt time.Time   // when it was in its place for sure, or before
 }
 
 // openFile prepares the lock file; it is opened when it is tried to lock.

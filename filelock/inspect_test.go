@@ -174,3 +174,27 @@ func TestInspectOfAForeignFile(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
+
+// A Break whose ctx ends keeps the next one out all the same, until the holder knows.
+func TestBreakGoesOnWithoutItsCaller(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open cannot be replaced")
+	}
+	dir := t.TempDir()
+	holder, _ := open(t, dir, locker.WithCheckInterval(100*time.Millisecond))
+	lock := acquire(t, holder, "name")
+	done := lock.Done()
+	other, _ := open(t, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := other.Break(ctx, "name"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Break = %v", err)
+	}
+	next := acquire(t, other, "name", locker.WithTimeout(patience), locker.WithCheckInterval(time.Millisecond))
+	select {
+	case <-done:
+	default:
+		t.Error("the next one holds, and the one before does not know")
+	}
+	release(t, next)
+}

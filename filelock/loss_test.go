@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -214,5 +215,45 @@ func TestDeletedBeforeTheWatch(t *testing.T) {
 	}
 	if p := (&place{}); d.settle(p, f, &locker.Attempt{Name: "name", Wait: true, CheckInterval: time.Hour}) {
 		t.Errorf("the waiter waits, with the watch %v, for a file that is gone", p.watch)
+	}
+}
+
+// A file that is moved after it was opened and before it is locked is a lost lock, whose
+// token is smaller than that of the one who has the new file.
+func TestMovedBeforeItIsLocked(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open cannot be moved")
+	}
+	dir := t.TempDir()
+	late, d := open(t, dir)
+	second, _ := open(t, dir)
+	release(t, acquire(t, late, "name"))
+	path := filepath.Join(dir, "name")
+	f, err := openFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	lock := acquire(t, second, "name")
+	defer release(t, lock)
+	f, locked, err := lockFile(path, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.close() }()
+	if !locked {
+		return // it was seen
+	}
+	grant, err := d.grant(f, "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grant.Token >= lock.Token() {
+		t.Errorf("token %d of the file that was moved, %d of the one in its place", grant.Token, lock.Token())
+	}
+	if f.Check() == nil {
+		t.Error("the loss is not noticed")
 	}
 }

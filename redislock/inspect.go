@@ -92,7 +92,7 @@ func (n *node) inspect(ctx context.Context, channel string) (found, error) {
 func (n *node) find(ctx context.Context, channel string) (found, error) {
 	answers := make(chan answer, 1)
 	n.running.Go(func() {
-		answerTo(answers)(n.eval(inspectScript, []string{channel + "-holder", channel + "-queue"}, []string{channel}))
+		answerTo(answers)(n.eval(inspectScript, []string{channel + "-holder", channel + "-queue"}, []string{channel, expiry}))
 	})
 	var text string
 	select {
@@ -202,6 +202,10 @@ func (d *driver) Names(ctx context.Context) iter.Seq2[string, error] {
 // are wanted.
 func (n *node) names(ctx context.Context, seen map[string]bool, yield func(string, error) bool) (more bool, err error) {
 	const step = 100
+	// A replica has the keys, and knows nothing of who is subscribed.
+	if info, err := n.client().Info(ctx, "replication").Result(); err == nil && field(info, "role") == "slave" {
+		return false, errReplica
+	}
 	for cursor := uint64(0); ; {
 		var keys []string
 		if keys, cursor, err = n.client().Scan(ctx, cursor, "*-holder", step).Result(); err != nil {
@@ -301,6 +305,8 @@ func (n *node) nameOf(channel string) (string, bool) {
 func (d *driver) Break(ctx context.Context, name string) error {
 	return d.on(ctx, name, func(n *node) error { return n.breakLock(ctx, name) })
 }
+
+var errReplica = errors.New("READONLY: the server is a replica, which does not know who holds locks")
 
 var errStillHeld = errors.New("the lock is still held")
 

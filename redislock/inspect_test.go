@@ -312,3 +312,110 @@ func TestInspectAnUnreachableServer(t *testing.T) {
 		t.Error("Names ends without an error")
 	}
 }
+
+// A holder is asked for the lock, and keeps its others, also where n-holder tells of
+// another hold than this one, or of none.
+func TestBreakOfAHoldThatIsNotInTheHint(t *testing.T) {
+	for how, hold := range map[string]func(*testing.T, *redistest.Server, *redislock.Locker) locker.Lock{
+		"passed on": func(t *testing.T, _ *redistest.Server, l *redislock.Locker) locker.Lock {
+			lock := acquire(t, l, "n")
+			for range 3 {
+				waits := &watched{Context: context.Background(), waits: make(chan struct{})}
+				next := make(chan locker.Lock, 1)
+				go func() {
+					lock, err := l.Acquire(waits, "n", locker.WithTimeout(bound))
+					if err != nil {
+						t.Error(err)
+					}
+					next <- lock
+				}()
+				await(t, "the next one waits", waits.waits)
+				release(t, lock)
+				lock = <-next
+			}
+			return lock
+		},
+		"resumed": func(t *testing.T, _ *redistest.Server, l *redislock.Locker) locker.Lock {
+			release(t, acquire(t, l, "n"))
+			return acquire(t, l, "n")
+		},
+		"the hint is lost": func(t *testing.T, s *redistest.Server, l *redislock.Locker) locker.Lock {
+			lock := acquire(t, l, "n")
+			s.Do("FLUSHALL")
+			return lock
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			s := redistest.Start(t)
+			l := openWith(t, s.Client(nil), lingers(time.Hour), locker.WithCheckInterval(time.Hour))
+			kept := acquire(t, l, "kept")
+			lock := hold(t, s, l)
+			if err := open(t, s.Addr, 2).Break(t.Context(), "n"); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "Done", lock.Done())
+			if err := kept.Err(); err != nil {
+				t.Errorf("the holder's other lock: %v", err)
+			}
+			release(t, kept)
+		})
+	}
+}
+
+// Inspect leaves alone what is not the library's.
+func TestInspectLeavesOtherKeysAlone(t *testing.T) {
+	s := redistest.Start(t)
+	l := open(t, s.Addr, 3)
+	s.Do("SADD", "jobs-queue", "a")
+	s.Do("HSET", "jobs-holder", "a", "b")
+	if info := inspect(t, l, "jobs"); info != (locker.Info{Name: "jobs"}) {
+		t.Errorf("%+v, want it to be free", info)
+	}
+	if got := names(t, l); len(got) > 0 {
+		t.Errorf("names %q", got)
+	}
+	if n := s.Do("EXISTS", "jobs-queue", "jobs-holder"); n != int64(2) {
+		t.Errorf("%v of 2 keys are left", n)
+	}
+}
+
+// A replica knows nothing of subscriptions, and no lock is called free there.
+func TestInspectOnAReplica(t *testing.T) {
+	s, replica := redistest.Start(t), redistest.Start(t)
+	host, port, _ := strings.Cut(s.Addr, ":")
+	replica.Do("REPLICAOF", host, port)
+	acquire(t, open(t, s.Addr, 3), "n")
+	poll(t, "the replica has the hint", func() bool { return replica.Do("EXISTS", "n-holder") == int64(1) })
+	l := open(t, replica.Addr, 3)
+	if _, err := l.Inspect(t.Context(), "n"); !errors.Is(err, locker.ErrUnavailable) || !strings.Contains(err.Error(), "READONLY") {
+		t.Errorf("Inspect: %v", err)
+	}
+	if err := l.Break(t.Context(), "n"); !errors.Is(err, locker.ErrUnavailable) {
+		t.Errorf("Break: %v", err)
+	}
+	told := false
+	for _, err := range l.Names(t.Context()) {
+		told = errors.Is(err, locker.ErrUnavailable)
+	}
+	if !told {
+		t.Error("Names does not say that it does not know")
+	}
+}
+
+// Close ends a Break that waits for a holder.
+func TestCloseEndsABreak(t *testing.T) {
+	s := redistest.Start(t)
+	s.Raw().Do("SUBSCRIBE", "n") // it cannot be told whose it is
+	l := openWith(t, s.Client(nil), &redislock.Options{UnavailableTimeout: time.Hour})
+	broken := make(chan error, 1)
+	go func() { broken <- l.Break(context.Background(), "n") }()
+	poll(t, "Break has begun", func() bool {
+		return strings.Contains(s.Do("INFO", "commandstats").(string), "cmdstat_client|list")
+	})
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-broken; !errors.Is(err, locker.ErrClosed) {
+		t.Errorf("Break: %v, want ErrClosed", err)
+	}
+}

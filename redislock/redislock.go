@@ -83,6 +83,8 @@
 // waiting. n-holder says who has the lock, and is believed only while that session is on
 // the hold channel. A holder of portalocker before 4.2 is there, and not known. Where the
 // holder may linger ([Options].Linger), it is asked, and a lock that lingers is given up.
+// A process that passes a lock on from one of its Acquires to the next, without leaving
+// it, is shown with the token and the time of the first of them.
 // Names goes through the keys by SCAN; locks without n-holder are not among them.
 //
 // Break asks the holder to give the lock up: it tells its user first, and keeps its other

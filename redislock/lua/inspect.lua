@@ -1,18 +1,23 @@
 -- Tells who holds lock n, and disturbs nobody.
 -- KEYS: n-holder, n-queue
--- ARGV: n
+-- ARGV: n, expiry in seconds
 -- Returns 'WAITERS free', 'WAITERS held VALUE' with what n-holder says of the session
 -- that holds it, 'WAITERS held SID' where no more is known, or 'WAITERS held' where
 -- the holder is not a session, or not known.
 -- What n-holder says counts only if that session is on the hold channel now.
-local holder, queue, n = KEYS[1], KEYS[2], ARGV[1]
+local holder, queue, n, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+
+-- A replica knows nothing of who is subscribed, and is to say so: it refuses a write.
+call('EXPIRE', holder, ttl)
 
 local value = call('MGET', holder)[1]
 local last, _, _, token = parse_holder(value)
 local on_lock, theirs = subscribers(n, hold_channel(n, last or ''))
 
 -- Those of the queue who are alive, asked in steps, as there is a limit to arguments.
-local queued = on_queue('LRANGE', queue, 0, -1)
+-- A key of another type is not ours, and is left alone.
+local queued = redis.pcall('LRANGE', queue, 0, -1)
+if queued.err then queued = {} end
 local waiting = 0
 for first = 1, #queued, 500 do
   local channels = {}

@@ -100,6 +100,18 @@ func inspectCtx(ctx context.Context, locks locker.Locker, name string) sight {
 	return sight{info, err}
 }
 
+// text says what could be seen of a lock that somebody waits for.
+func (s sight) text(now time.Time) string {
+	switch {
+	case s.err != nil && !errors.Is(s.err, errors.ErrUnsupported):
+		return fmt.Sprintf("who holds it is not known: %v", cause(s.err))
+	case s.err == nil && !s.Held:
+		return "nobody holds it just now"
+	default:
+		return "held by " + s.holder(now)
+	}
+}
+
 // holder says who holds a lock, and since when.
 func (s sight) holder(now time.Time) string {
 	h := s.Holder

@@ -69,17 +69,44 @@ func (p *program) breakLock(ctx context.Context, name string, yes bool) error {
 		if err != nil {
 			return err
 		}
-		if now.Held && now.Holder.Token != seen.Holder.Token {
+		if !now.Held {
+			fmt.Printf("%s is free by now\n", quoted(name))
+			return nil
+		}
+		if now.Holder.Token != seen.Holder.Token {
 			return &exitError{statusRefused, fmt.Errorf("%s was left to its holder, who is another now: %s", quoted(name), sight{Info: now}.holder(time.Now()))}
 		}
 	}
-	if err := inspector.Break(ctx, name); err != nil {
+	if err := p.breakNow(ctx, inspector, name); err != nil {
 		return err
 	}
 	if !p.quiet {
 		fmt.Printf("%s was taken from %s\n", quoted(name), oneLine(who))
 	}
 	return nil
+}
+
+// breakNow takes the lock away. A signal ends the wait for its holder, and not what keeps
+// others out for so long: that ends with the Locker.
+func (p *program) breakNow(ctx context.Context, inspector locker.Inspector, name string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.signals = catch()
+	signals := p.signals.wait()
+	broken := make(chan error, 1)
+	go func() { broken <- inspector.Break(ctx, name) }()
+	for {
+		select {
+		case err := <-broken:
+			return err
+		case s := <-signals:
+			if ends(s) {
+				cancel()
+				_ = <-broken // ctx has ended it
+				return &exitError{statusSignal + number(s), fmt.Errorf("%s is taken away, and its holder may not know yet", quoted(name))}
+			}
+		}
+	}
 }
 
 // confirm asks on the terminal.

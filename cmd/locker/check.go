@@ -73,8 +73,7 @@ func (p *program) check(ctx context.Context, name string) error {
 // first returns the URL whose locks are used: the first of those that can be opened.
 func (p *program) first(ctx context.Context, urls []string) string {
 	for _, u := range urls[:len(urls)-1] {
-		one := *p
-		one.url, one.quiet = u, true
+		one := &program{args: p.args, url: u, quiet: true}
 		if l, err := one.open(ctx); err == nil {
 			_ = l.Close() // it was not used
 			return u

@@ -11,12 +11,15 @@ import (
 type child struct{ *os.Process }
 
 func startChild(path string, argv, env []string) (*child, error) {
-	p, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attributes()})
 	if err != nil {
 		return nil, err
 	}
 	return &child{p}, nil
 }
+
+// number returns the id of the process.
+func (c *child) number() int { return c.Pid }
 
 // wait returns the exit status of the command when it has ended.
 func (c *child) wait() int {

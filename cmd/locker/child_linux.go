@@ -25,14 +25,19 @@ type child struct {
 // ends, so that the calling goroutine keeps that from then on.
 func startChild(path string, argv, env []string) (*child, error) {
 	runtime.LockOSThread()
+	sys := attributes()
+	sys.Pdeathsig = syscall.SIGKILL
 	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{ //nolint:gosec // which command is for the caller to say
-		Env: env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		Env: env, Files: []uintptr{0, 1, 2}, Sys: sys,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &child{pid: pid}, nil
 }
+
+// number returns the id of the process.
+func (c *child) number() int { return c.pid }
 
 // wait returns the exit status of the command when it has ended.
 func (c *child) wait() int {

@@ -7,6 +7,9 @@ import "os"
 // forwarded returns the signals that the command gets as well, from the console.
 func forwarded() []os.Signal { return []os.Signal{os.Interrupt} }
 
+// catchBrokenPipe does nothing: a pipe that nobody reads ends no process here.
+func catchBrokenPipe() {}
+
 // ends reports whether a signal ends the wait for a lock.
 func ends(os.Signal) bool { return true }
 

@@ -4,7 +4,7 @@ package main
 
 import (
 	"os"
-
+	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,25 +24,46 @@ func number(s os.Signal) int {
 	return int(n)
 }
 
+// attributes returns how the command is started. At a terminal it stays in our process
+// group, as the shell sees to what is in the foreground. Where there is none, it has a
+// group of its own: who signals ours, as timeout(1) does, would else have signalled the
+// command once himself, and once through us.
+func attributes() *syscall.SysProcAttr {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(tty)
+	}
+	return &syscall.SysProcAttr{Setpgid: err != nil}
+}
+
 // pass passes a signal on that this process has got. The ones of the keyboard have
 // reached the command already, if it is in the foreground with this process.
 func (c *child) pass(s os.Signal) {
-	if (s == syscall.SIGINT || s == syscall.SIGQUIT) && inForeground() {
+	if (s == syscall.SIGINT || s == syscall.SIGQUIT) && c.inForeground() {
 		return
 	}
 	c.signal(s)
 }
 
-// inForeground reports whether the keyboard sends its signals to our process group.
-func inForeground() bool {
+// inForeground reports whether the keyboard sends its signals to our process group, and
+// the command is in it.
+func (c *child) inForeground() bool {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY, 0)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = tty.Close() }()
 	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
+	if err != nil || group != unix.Getpgrp() {
+		return false
+	}
+	theirs, err := unix.Getpgid(c.number())
+	return err == nil && theirs == group
 }
+
+// catchBrokenPipe has a write to a pipe that nobody reads be an error, and not our end.
+// (To ignore the signal would have the command ignore it.)
+func catchBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // terminate asks the command, and what it has started, to end.
 func (c *child) terminate(cookie string) { c.signalAll(cookie, syscall.SIGTERM) }

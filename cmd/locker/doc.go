@@ -25,10 +25,17 @@
 //	126  the command could not be executed
 //	127  the command was not found
 //
+// Signals are passed on to the command. Without a terminal it has a process group of its
+// own, so that one that is sent to the group of locker, as by timeout(1), comes once. At a
+// terminal it stays in that of locker, and ^C and ^\ reach it from there: a SIGINT that is
+// sent to locker alone is not passed on then. Who sends signals to all processes, as
+// systemd with its default KillMode, reaches the command twice.
+//
 // The command finds the name of its lock in LOCKER_NAME, the fencing token in
 // LOCKER_TOKEN, and in LOCKER_RUN what its run is known by. On Linux, nothing that it
 // has started goes on without the lock when locker itself is killed, even by SIGKILL,
 // but for processes that have wiped LOCKER_RUN from their environment, or run as
 // another user, and for what was left behind within its first 20 ms. What a command
-// leaves running that has ended by itself is left alone.
+// leaves running that has ended by itself is left alone, and not waited for: as the first
+// process of a container, locker wants an init (docker run --init).
 package main

@@ -66,3 +66,25 @@ func TestLoss(t *testing.T) {
 		p.run("run", "--on-loss", "ignore", "x", "--", "rm", p.file("x")).wantLine(t, 0, "was lost while the command ran")
 	})
 }
+
+// A Break that a signal ends keeps the next one out until the holder has had its time.
+func TestBreakIsInterrupted(t *testing.T) {
+	p := newPlace(t, "")
+	const deaf = `trap "" TERM; ` + idle
+	c := p.start("run", "--on-loss", "ignore", "x", "--", "sh", "-c", deaf)
+	c.said(c.stdout, "ready")
+	before, err := os.Stat(p.file("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := p.start("break", "--yes", "x")
+	p.eventually("the file is replaced", func() bool {
+		now, err := os.Stat(p.file("x"))
+		return err == nil && !os.SameFile(before, now)
+	})
+	_ = b.Process.Signal(os.Interrupt) // unless it has ended
+	if r := b.ended(); r.status != 130 && r.status != 0 {
+		t.Errorf("%+v, want status 130, or 0 if it was too late", r)
+	}
+	c.said(c.stderr, `the lock "x" is lost`)
+}

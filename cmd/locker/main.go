@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -18,7 +17,9 @@ func main() {
 		return
 	}
 	p := &program{args: os.Args}
-	os.Exit(p.run(context.Background()))
+	status := p.run(context.Background())
+	p.voice.end()
+	os.Exit(status)
 }
 
 // The exit statuses that can not be chosen, after sysexits.h and the shell.
@@ -37,6 +38,7 @@ type program struct {
 	url     string // may be several
 	quiet   bool
 	signals *caught // nil until they are needed
+	voice   voice
 }
 
 // run does what the arguments say, and returns the exit status.
@@ -90,24 +92,4 @@ func (e *exitError) Unwrap() error { return e.err }
 // usage is the error of arguments that make no sense.
 func usage(format string, args ...any) error {
 	return &exitError{statusUsage, fmt.Errorf(format, args...)}
-}
-
-// say tells something on standard error, in one line, also with --quiet.
-func (p *program) say(format string, args ...any) {
-	fmt.Fprintln(os.Stderr, "locker: "+oneLine(fmt.Sprintf(format, args...)))
-}
-
-// oneLine returns a text without line breaks and what else a terminal obeys, and
-// without the prefixes of this library's errors.
-func oneLine(text string) string {
-	for _, prefix := range []string{"lockurl: ", "locker: "} {
-		text = strings.TrimPrefix(text, prefix)
-	}
-	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, text)
 }

@@ -89,6 +89,7 @@ func probes(name string) []probe {
 		{"eval", "", []any{"EVAL", "return 1", 0}},
 		{"evalsha", "", []any{"EVALSHA", strings.Repeat("0", 40), 0}}, // there is none: NOSCRIPT
 		{"time", "", []any{"TIME"}},
+		{"scan", "locker status has to be told which locks to show", []any{"SCAN", 0, "COUNT", 1}},
 		{"mget", "", []any{"MGET", key}},
 		{"rpush", "", []any{"RPUSH", key, "probe"}},
 		{"lrange", "", []any{"LRANGE", key, 0, 0}},
@@ -117,10 +118,12 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var missing, optional []string
+	unknown := false
 	tell := func(p probe, err error) {
 		why, denied := denial(err)
 		switch {
 		case !denied && err != nil && !redis.HasErrorPrefix(err, "NOSCRIPT") && !errors.Is(err, redis.Nil):
+			unknown = true
 			r.line("permissions", fmt.Sprintf("%s: not known: %v", p.permission, err))
 		case denied && p.without != "":
 			optional = append(optional, fmt.Sprintf("%s; without it, %s", why, p.without))
@@ -147,7 +150,7 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: permissions are missing on Redis: %s", locker.ErrUnavailable, strings.Join(missing, "; "))
 	}
-	if len(optional) == 0 {
+	if len(optional) == 0 && !unknown {
 		r.line("permissions", "all that locks need")
 	}
 	return nil

@@ -11,8 +11,9 @@ type caught struct {
 	ready   chan struct{} // closed when they are caught
 }
 
-// catch begins to catch signals, but for those that are ignored: the command is to
-// ignore them as well, as nohup(1) wants it. Each takes some switches between threads,
+// catch begins to catch signals, but for SIGHUP and SIGINT that are ignored: the command
+// is to ignore them as well, as nohup(1) wants it. (Which of the others were ignored, Go
+// does not tell.) Each takes some switches between threads,
 // a third of a millisecond for all, in which others have better things to do.
 func catch() *caught {
 	c := &caught{make(chan os.Signal, 16), make(chan struct{})}

@@ -18,6 +18,9 @@ import (
 	"github.com/golocker/locker"
 )
 
+// shortest is how often locks may be shown: each time costs the backend something.
+const shortest = 100 * time.Millisecond
+
 // A status is what the command status shows.
 type status struct {
 	*program
@@ -38,7 +41,12 @@ func (p *program) statusCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "for programs", Destination: &s.json},
 			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show it again and again", Destination: &s.watch},
-			&cli.DurationFlag{Name: "interval", Aliases: []string{"i"}, Usage: "how often, with --watch", Value: 2 * time.Second, Destination: &s.interval, Validator: notNegative},
+			&cli.DurationFlag{Name: "interval", Aliases: []string{"i"}, Usage: "how often, with --watch", Value: 2 * time.Second, Destination: &s.interval, Validator: func(d time.Duration) error {
+				if d < shortest {
+					return fmt.Errorf("it must be %v at least", shortest)
+				}
+				return nil
+			}},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error { return s.do(ctx, cmd.Args().Slice()) },
 	}

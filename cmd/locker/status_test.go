@@ -90,7 +90,7 @@ func testStatusJSON(p *place) {
 
 func TestStatusWatch(t *testing.T) {
 	p := newPlace(t, "")
-	w := p.start("status", "--watch", "--interval", "10ms", "x")
+	w := p.start("status", "--watch", "--interval", "100ms", "x")
 	w.said(w.stdout, "free")
 	h := p.hold("x")
 	w.said(w.stdout, "pid "+pid(h))

@@ -127,7 +127,7 @@ func (s *supervision) lose() (deadline time.Time) {
 		deadline = time.Now()
 		text, then = "is killed", func() { s.child.kill(s.cookie) }
 	}
-	s.say("the lock %s is lost, and the command %s: %v", quoted(s.name), text, cause(s.lost))
 	then()
+	s.say("the lock %s is lost, and the command %s: %v", quoted(s.name), text, cause(s.lost))
 	return deadline
 }

@@ -185,7 +185,7 @@ func TestBreakOfAnother(t *testing.T) {
 
 func TestWatchRedraws(t *testing.T) {
 	p := newPlace(t, "")
-	c := p.console("status", "--watch", "--interval", "10ms", "x")
+	c := p.console("status", "--watch", "--interval", "100ms", "x")
 	c.shows("free")
 	h := p.hold("x")
 	c.shows("pid " + pid(h))

@@ -56,7 +56,7 @@ func (w *waiting) tell(ctx context.Context) {
 	pause := waitLook
 	if live {
 		pause = waitRedraw
-		defer fmt.Fprint(os.Stderr, "\r\x1b[K")
+		defer w.program.voice.tell("\r\x1b[K")
 	}
 	var seen sight
 	var looked time.Time
@@ -68,13 +68,13 @@ func (w *waiting) tell(ctx context.Context) {
 				return
 			}
 		}
-		line := oneLine(fmt.Sprintf("waiting for %s: held by %s", quoted(w.name), seen.holder(time.Now())))
-		who := fmt.Sprint(seen.Holder)
+		line := oneLine(fmt.Sprintf("waiting for %s: %s", quoted(w.name), seen.text(time.Now())))
+		who := fmt.Sprint(seen.Held, seen.Holder, seen.err)
 		switch {
 		case live:
-			fmt.Fprint(os.Stderr, "\r"+cut("locker: "+line, width-1)+"\x1b[K")
+			w.program.voice.tell("\r" + cut("locker: "+line, width-1) + "\x1b[K")
 		case who != last:
-			fmt.Fprintln(os.Stderr, "locker: "+line)
+			w.program.say("%s", line)
 		}
 		last = who
 		if !sleep(ctx, pause) {

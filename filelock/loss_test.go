@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -221,9 +220,6 @@ func TestDeletedBeforeTheWatch(t *testing.T) {
 // A file that is moved after it was opened and before it is locked is a lost lock, whose
 // token is smaller than that of the one who has the new file.
 func TestMovedBeforeItIsLocked(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("a file that is open cannot be moved")
-	}
 	dir := t.TempDir()
 	late, d := open(t, dir)
 	second, _ := open(t, dir)

@@ -102,7 +102,9 @@ func (p *program) breakNow(ctx context.Context, inspector locker.Inspector, name
 		case s := <-signals:
 			if ends(s) {
 				cancel()
-				_ = <-broken // ctx has ended it
+				if err := <-broken; err == nil {
+					return nil // it was done already
+				}
 				return &exitError{statusSignal + number(s), fmt.Errorf("%s is taken away, and its holder may not know yet", quoted(name))}
 			}
 		}

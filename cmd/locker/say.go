@@ -9,41 +9,69 @@ import (
 	"time"
 )
 
-// A voice tells things on standard error, in their order. It never keeps the one who
+// A voice tells things on standard error, in their order. It does not keep the one who
 // tells them, as a run has a command to look after: who reads them may be stuck, or gone.
 type voice struct {
 	mu    sync.Mutex
-	texts chan string   // guarded by mu: nil before the first
-	told  chan struct{} // closed when all of them are told
-	ended bool          // guarded by mu
+	words chan word     // guarded by mu: nil before the first
+	ended chan struct{} // closed when all of them are told
+	over  bool          // guarded by mu
+}
+
+// A word is something to tell, or the question whether all before it is told.
+type word struct {
+	text string
+	told chan<- struct{}
 }
 
 const (
-	backlog  = 64          // texts that wait; what comes then is lost
-	lastWord = time.Second // how long the last ones may take
+	backlog  = 64                     // words that wait; what comes then is lost
+	lastWord = time.Second            // how long the last ones may take
+	breath   = 100 * time.Millisecond // how long those before the command begins
 )
 
-func (v *voice) tell(text string) {
+func (v *voice) tell(text string) { v.add(word{text: text}) }
+
+// add returns false if the word is lost.
+func (v *voice) add(w word) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.ended {
-		return
+	if v.over {
+		return false
 	}
-	if v.texts == nil {
+	if v.words == nil {
 		catchBrokenPipe()
-		v.texts, v.told = make(chan string, backlog), make(chan struct{})
+		v.words, v.ended = make(chan word, backlog), make(chan struct{})
 		go v.speak()
 	}
 	select {
-	case v.texts <- text:
+	case v.words <- w:
+		return true
 	default:
+		return false
 	}
 }
 
 func (v *voice) speak() {
-	defer close(v.told)
-	for text := range v.texts {
-		_, _ = io.WriteString(os.Stderr, text) // nobody else could be told
+	defer close(v.ended)
+	for w := range v.words {
+		if w.told != nil {
+			close(w.told)
+			continue
+		}
+		_, _ = io.WriteString(os.Stderr, w.text) // nobody else could be told
+	}
+}
+
+// finish returns when all is told that came before, or nobody listens.
+func (v *voice) finish() {
+	told := make(chan struct{})
+	if !v.add(word{told: told}) {
+		return
+	}
+	select {
+	case <-told:
+	case <-time.After(breath):
 	}
 }
 
@@ -51,12 +79,12 @@ func (v *voice) speak() {
 func (v *voice) end() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.ended = true; v.texts == nil {
+	if v.over = true; v.words == nil {
 		return
 	}
-	close(v.texts)
+	close(v.words)
 	select {
-	case <-v.told:
+	case <-v.ended:
 	case <-time.After(lastWord):
 	}
 }

@@ -43,6 +43,7 @@ func (w *waiting) end() {
 	if w.cancel != nil {
 		w.cancel()
 		w.telling.Wait()
+		w.program.voice.finish() // the command may have something to tell, too
 	}
 }
 
@@ -53,9 +54,9 @@ func (w *waiting) tell(ctx context.Context) {
 		return
 	}
 	width, live := terminal(os.Stderr)
-	pause := waitLook
+	every := waitLook
 	if live {
-		pause = waitRedraw
+		every = waitRedraw
 		defer w.program.voice.tell("\r\x1b[K")
 	}
 	var seen sight
@@ -77,7 +78,7 @@ func (w *waiting) tell(ctx context.Context) {
 			w.program.say("%s", line)
 		}
 		last = who
-		if !sleep(ctx, pause) {
+		if !sleep(ctx, every) {
 			return
 		}
 	}

@@ -81,7 +81,7 @@
 //
 // Inspect costs one round trip, however many wait; one per process and Locker counts as
 // waiting. n-holder says who has the lock, and is believed only while that session is on
-// the hold channel. A holder of portalocker before 4.2 is there, and not known. Where the
+// the hold channel. A holder of portalocker is there, and not known. Where the
 // holder may linger ([Options].Linger), it is asked, and a lock that lingers is given up.
 // A process that passes a lock on from one of its Acquires to the next, without leaving
 // it, is shown with the token and the time of the first of them.

@@ -22,8 +22,9 @@ type Inspector interface {
 	Inspect(ctx context.Context, name string) (Info, error)
 
 	// Names yields the names of the locks that are held, in no order: each that is
-	// held all the time once, one that is acquired or released meanwhile perhaps. It
-	// takes small steps, between which others have their turn. After an error it ends.
+	// held all the time once, one that is acquired or released meanwhile perhaps. The
+	// backend may not know the names of some; see there. It takes small steps, between
+	// which others have their turn. After an error it ends.
 	Names(ctx context.Context) iter.Seq2[string, error]
 
 	// Break takes the lock called name from its holder, whose Done closes with ErrLost.

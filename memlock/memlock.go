@@ -4,7 +4,8 @@
 // It works inside a testing/synctest bubble. Nothing is kept for names that are
 // not in use. A lock in memory is lost only by Break. Its tokens grow over restarts of
 // the program too, as long as the clock does: they start at the Unix time in
-// nanoseconds, of which a hold takes many.
+// nanoseconds, of which a hold takes many. Inspect does not know since when a lock is
+// held.
 package memlock
 
 import (

@@ -342,7 +342,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 		return err
 	}
 	if killed == 0 {
-		return fmt.Errorf("%w, by a connection that is not known", errStillHeld)
+		return fmt.Errorf("%w, by a connection whose name is not that of a holder: CLIENT LIST TYPE pubsub shows it", errStillHeld)
 	}
 	return errStillHeld
 }

@@ -85,7 +85,8 @@
 // holder may linger ([Options].Linger), it is asked, and a lock that lingers is given up.
 // A process that passes a lock on from one of its Acquires to the next, without leaving
 // it, is shown with the token and the time of the first of them.
-// Names goes through the keys by SCAN; locks without n-holder are not among them.
+// Names goes through the keys by SCAN; locks whose holder is not the session in n-holder,
+// as it was deleted, or is a portalocker's, are not among them.
 //
 // Break asks the holder to give the lock up: it tells its user first, and keeps its other
 // locks. One that has not done so within UnavailableTimeout is disconnected, and loses

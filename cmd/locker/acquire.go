@@ -68,11 +68,11 @@ func (r *run) acquireOf(ctx context.Context, w *waiting, timed bool) (locker.Loc
 	var opts []locker.Option
 	switch {
 	case timed:
-		opts = append(opts, locker.WithTimeout(r.timeout))
+		opts = append(opts, locker.WithTimeout(r.timeout), locker.WithFailWhenLocked(false))
 	case r.noWait:
 		opts = append(opts, locker.WithTimeout(0))
 	case r.wait:
-		opts = append(opts, locker.WithTimeout(locker.NoTimeout))
+		opts = append(opts, locker.WithTimeout(locker.NoTimeout), locker.WithFailWhenLocked(false))
 	}
 	lock, err := locks.Acquire(ctx, r.name, opts...)
 	return locks, lock, err

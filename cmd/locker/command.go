@@ -26,7 +26,7 @@ func (p *program) command() *cli.Command {
 				Name: "url", Usage: "where the locks are, as `URL`; several, with spaces between, are fallbacks",
 				Sources: cli.EnvVars("LOCKER_URL"), Destination: &p.url,
 			},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell nothing but errors and losses", Destination: &p.quiet},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell nothing but errors, losses and warnings", Destination: &p.quiet},
 			// Not that of the parser, for which the version would be looked up each time.
 			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "tell the version", Local: true, Destination: &wantsVersion},
 		},

@@ -11,7 +11,7 @@
 // All take --url URL, else what the environment variable LOCKER_URL says: where the
 // locks are, as package lockurl reads it; several, with spaces between, are for the
 // first that answers. Without it they are files in the user's state directory. With
-// --quiet nothing is told but errors and losses.
+// --quiet nothing is told but errors, losses and warnings.
 //
 // The exit status of run is that of the command, 128+n if signal n has ended it, or one
 // of these:

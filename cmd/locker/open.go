@@ -46,6 +46,10 @@ func form(u string) string {
 
 // urls returns the URLs of the locks.
 func (p *program) urls() ([]string, error) {
+	if text, set := os.LookupEnv("LOCKER_URL"); set && strings.TrimSpace(text) == "" && p.url == text {
+		// As where a secret is missing: locks elsewhere would exclude nobody.
+		return nil, usage("LOCKER_URL is empty; want one like redis://user:password@host:6379/0, or unset it for files of this user")
+	}
 	if urls := strings.Fields(p.url); len(urls) > 0 {
 		return urls, nil
 	}
@@ -95,7 +99,7 @@ const messageLost = "lock lost"
 
 // Enabled implements slog.Handler.
 func (l *plainLog) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && !l.program.quiet
+	return level >= slog.LevelWarn
 }
 
 // Handle implements slog.Handler.

@@ -35,7 +35,8 @@ func (p *program) statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "show who holds locks, and how many wait",
 		UsageText: "locker status [options] [NAME...]",
-		Description: "Without names, all locks that are held. With --json, an array with an object for each\n" +
+		Description: "Without names, all locks that are held, but for those on Redis whose holder has left no\n" +
+			"hint, as a portalocker. With --json, an array with an object for each\n" +
 			"lock: name, held, holder (host, pid, id, since, token; null if it is free) and waiters\n" +
 			"(null if that is not known). What the backend does not know of a holder is left out.",
 		Flags: []cli.Flag{

@@ -79,8 +79,15 @@ func TestFallback(t *testing.T) {
 	if strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "locker: ") || strings.Contains(r.stderr, secret) {
 		t.Errorf("%q; want one line without the password", r.stderr)
 	}
-	if r := p.run("status", "--quiet", "x"); r.stderr != "" {
+	if r := p.run("status", "--quiet", "x"); !strings.Contains(r.stderr, "not where they are wanted first") {
 		t.Errorf("%q", r.stderr)
 	}
 	p.run("check").want(t, 0, "mem://x", "")
+}
+
+// An empty LOCKER_URL, as where a secret is missing, is not the default.
+func TestEmptyURL(t *testing.T) {
+	p := newPlace(t, " ")
+	p.run("run", "x", "--", "true").wantLine(t, 2, "LOCKER_URL is empty")
+	p.run("--url", "mem://x", "status", "x").want(t, 0, "free", "")
 }

@@ -1,14 +1,18 @@
 -- Tells who holds lock n, and disturbs nobody.
 -- KEYS: n-holder, n-queue
--- ARGV: n, expiry in seconds
+-- ARGV: n
 -- Returns 'WAITERS free', 'WAITERS held VALUE' with what n-holder says of the session
 -- that holds it, 'WAITERS held SID' where no more is known, or 'WAITERS held' where
 -- the holder is not a session, or not known.
 -- What n-holder says counts only if that session is on the hold channel now.
-local holder, queue, n, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local holder, queue, n = KEYS[1], KEYS[2], ARGV[1]
 
--- A replica knows nothing of who is subscribed, and is to say so: it refuses a write.
-call('EXPIRE', holder, ttl)
+-- A replica knows nothing of who is subscribed, and is to say so: it refuses what may
+-- write. This one changes nothing, whatever the keys are, which may be an application's.
+local refused = redis.pcall('LREM', queue, 0, 'locker:nobody')
+if type(refused) == 'table' and refused.err and not string.find(refused.err, 'WRONGTYPE', 1, true) then
+  error("'lrem' in a script: " .. refused.err, 0)
+end
 
 local value = call('MGET', holder)[1]
 local last, _, _, token = parse_holder(value)

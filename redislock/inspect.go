@@ -59,16 +59,39 @@ func (h hint) forPeople() locker.Holder {
 // Inspect implements locker.Inspector. It costs one round trip; two where the holder
 // may linger, as that one is asked.
 func (d *driver) Inspect(ctx context.Context, name string) (locker.Info, error) {
-	info := locker.Info{Name: name}
-	err := d.on(ctx, name, func(n *node) error {
-		f, err := n.inspect(ctx, n.channelOf(name))
-		info.Held, info.Waiters = f.held, f.waiters
-		if f.held {
-			info.Holder = f.holder.forPeople()
-		}
-		return err
+	return within(ctx, d, func() (locker.Info, error) {
+		info := locker.Info{Name: name}
+		err := d.on(ctx, name, func(n *node) error {
+			f, err := n.inspect(ctx, n.channelOf(name))
+			info.Held, info.Waiters = f.held, f.waiters
+			if f.held {
+				info.Holder = f.holder.forPeople()
+			}
+			return err
+		})
+		return info, err
 	})
-	return info, err
+}
+
+// within returns what fn does, or when ctx ends: go-redis heeds no more of ctx than its
+// deadline, if that. What fn has begun ends within the time limits of the client.
+func within[T any](ctx context.Context, d *driver, fn func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	ended := make(chan outcome, 1)
+	d.running.Go(func() {
+		value, err := fn()
+		ended <- outcome{value, err}
+	})
+	select {
+	case o := <-ended:
+		return o.value, o.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 // on calls fn with the node that has a lock.
@@ -90,19 +113,12 @@ func (n *node) inspect(ctx context.Context, channel string) (found, error) {
 
 // find asks the server alone.
 func (n *node) find(ctx context.Context, channel string) (found, error) {
-	answers := make(chan answer, 1)
-	n.running.Go(func() {
-		answerTo(answers)(n.eval(inspectScript, []string{channel + "-holder", channel + "-queue"}, []string{channel, expiry}))
-	})
-	var text string
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			return found{}, a.err
-		}
-		text = a.text
-	case <-ctx.Done():
+	if ctx.Err() != nil {
 		return found{}, ctx.Err()
+	}
+	text, err := n.eval(inspectScript, []string{channel + "-holder", channel + "-queue"}, []string{channel})
+	if err != nil {
+		return found{}, err
 	}
 	words := strings.SplitN(text, " ", 3)
 	waiters, err := strconv.Atoi(words[0])
@@ -134,7 +150,9 @@ func (n *node) findSurely(ctx context.Context, channel string, f found) (found, 
 	}
 	answers := subscribe(ctx, reply)
 	defer func() { _ = answers.Close() }()
-	if _, err := answers.Receive(ctx); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = answers.Close() })
+	defer stop()
+	if _, err := answers.ReceiveTimeout(ctx, limit(n.user.ReadTimeout)); err != nil {
 		return found{}, withoutArguments(err)
 	}
 	if _, err := n.publish(ctx, channel, pingText(reply)); err != nil {
@@ -201,21 +219,13 @@ func (d *driver) Names(ctx context.Context) iter.Seq2[string, error] {
 // names yields the names of the locks that are held on a node, and reports whether more
 // are wanted.
 func (n *node) names(ctx context.Context, seen map[string]bool, yield func(string, error) bool) (more bool, err error) {
-	const step = 100
-	// A replica has the keys, and knows nothing of who is subscribed.
-	if info, err := n.client().Info(ctx, "replication").Result(); err == nil && field(info, "role") == "slave" {
-		return false, errReplica
-	}
 	for cursor := uint64(0); ; {
-		var keys []string
-		if keys, cursor, err = n.client().Scan(ctx, cursor, "*-holder", step).Result(); err != nil {
-			return false, withoutArguments(err)
-		}
-		held, err := n.held(ctx, keys)
+		from := cursor // the step may go on when ctx has ended
+		s, err := within(ctx, n.driver, func() (step, error) { return n.step(ctx, from) })
 		if err != nil {
 			return false, err
 		}
-		for _, channel := range held {
+		for _, channel := range s.held {
 			name, ok := n.nameOf(channel)
 			if !ok || seen[name] {
 				continue
@@ -225,10 +235,31 @@ func (n *node) names(ctx context.Context, seen map[string]bool, yield func(strin
 				return false, nil
 			}
 		}
-		if cursor == 0 {
+		if cursor = s.cursor; cursor == 0 {
 			return true, nil
 		}
 	}
+}
+
+// A step is a part of the keys.
+type step struct {
+	cursor uint64   // of the next; 0: there is none
+	held   []string // channels of locks that are held
+}
+
+func (n *node) step(ctx context.Context, cursor uint64) (step, error) {
+	const size = 100
+	if cursor == 0 { // a replica has the keys, and knows nothing of who is subscribed
+		if info, err := n.client().Info(ctx, "replication").Result(); err == nil && field(info, "role") == "slave" {
+			return step{}, errReplica
+		}
+	}
+	keys, next, err := n.client().Scan(ctx, cursor, "*-holder", size).Result()
+	if err != nil {
+		return step{}, withoutArguments(err)
+	}
+	held, err := n.held(ctx, keys)
+	return step{next, held}, err
 }
 
 // held returns the channels of those locks that are held, of those whose hints keys are.
@@ -303,7 +334,10 @@ func (n *node) nameOf(channel string) (string, bool) {
 // the unavailable timeout, which costs it all its locks; and so is a holder that is not
 // of this library.
 func (d *driver) Break(ctx context.Context, name string) error {
-	return d.on(ctx, name, func(n *node) error { return n.breakLock(ctx, name) })
+	_, err := within(ctx, d, func() (struct{}, error) {
+		return struct{}{}, d.on(ctx, name, func(n *node) error { return n.breakLock(ctx, name) })
+	})
+	return err
 }
 
 var errReplica = errors.New("READONLY: the server is a replica, which does not know who holds locks")

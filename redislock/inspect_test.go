@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -374,8 +375,10 @@ func TestInspectLeavesOtherKeysAlone(t *testing.T) {
 	if got := names(t, l); len(got) > 0 {
 		t.Errorf("names %q", got)
 	}
-	if n := s.Do("EXISTS", "jobs-queue", "jobs-holder"); n != int64(2) {
-		t.Errorf("%v of 2 keys are left", n)
+	for _, key := range []string{"jobs-queue", "jobs-holder"} {
+		if ttl := s.Do("TTL", key); ttl != int64(-1) {
+			t.Errorf("%s has the TTL %v, want it to be there, with none", key, ttl)
+		}
 	}
 }
 
@@ -419,3 +422,36 @@ func TestCloseEndsABreak(t *testing.T) {
 		t.Errorf("Break: %v, want ErrClosed", err)
 	}
 }
+
+// A server that says nothing keeps nobody for longer than ctx.
+func TestInspectASilentServer(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	const silence = 5 * time.Second
+	l := openWith(t, redistest.Client(t, listener.Addr().String(), func(o *redis.Options) { o.ReadTimeout = silence }), nil)
+	for what, look := range map[string]func(context.Context) error{
+		"Inspect": func(ctx context.Context) error { _, err := l.Inspect(ctx, "n"); return err },
+		"Break":   func(ctx context.Context) error { return l.Break(ctx, "n") },
+		"Names": func(ctx context.Context) (err error) {
+			for _, err = range l.Names(ctx) {
+				continue
+			}
+			return err
+		},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(50*time.Millisecond, func() { cancel(errEnough) })
+		began := time.Now()
+		if err := look(ctx); !errors.Is(err, errEnough) {
+			t.Errorf("%s: %v, want the cause of ctx", what, err)
+		}
+		if took := time.Since(began); took > silence/2 {
+			t.Errorf("%s took %v", what, took)
+		}
+	}
+}
+
+var errEnough = errors.New("waited enough")

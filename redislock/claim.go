@@ -38,7 +38,11 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 		c.reserve = lingerTokens(m.session.node.options.Linger, a.CheckInterval)
 	}
 	c.wait = a.Wait || m.queued
-	m.claiming, m.granted, m.unsure, m.told, m.pinged = true, false, false, false, false
+	if m.standby == nil {
+		m.told = false // else it is on the channel already, and may have heard
+	}
+	m.standby, m.grant = nil, ""
+	m.claiming, m.granted, m.unsure, m.pinged = true, false, false, false
 	c.sent = time.Now()
 	m.holder, m.answered = "", make(chan struct{})
 	return c
@@ -67,19 +71,25 @@ func (c *claim) run(before []command) {
 	known := c.holder
 	c.named = known != ""
 	c.unsure = !s.fast
-	s.mu.Unlock()
 	wait := "0"
 	if c.wait {
 		wait = "1"
+		if c.mayStandBy() {
+			wait = "2"
+		}
 	}
+	s.mu.Unlock()
 	s.runBy(s.wire.sendQuietly, before, claimScript,
-		[]string{c.channel + "-fence", c.channel + "-holder", c.channel + "-queue", c.channel + "-yield"},
+		c.keys(),
 		[]string{c.channel, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
 			microseconds(o.SettleTime), microseconds(o.lease()), known},
 		func(text string, err error) {
 			if err == nil {
 				s.mu.Lock()
 				c.granted, c.unsure = strings.HasPrefix(text, "won "), false
+				if text == standbyAnswer { // here, as the next message may give it the lock
+					c.standby = c
+				}
 				s.mu.Unlock()
 			}
 			select {
@@ -262,8 +272,9 @@ func (c *claim) abandon(end func()) {
 		text, _ = c.await(context.Background())
 	}
 	var place int
-	if p, ok := strings.CutPrefix(text, "held "); ok {
-		place, _ = strconv.Atoi(p)
+	if strings.HasPrefix(text, "held ") {
+		seen, _ := parseHeld(text)
+		place = seen.place
 	}
 	s := c.session
 	s.mu.Lock()

@@ -63,7 +63,7 @@ func TestFreeIsAsClaim(t *testing.T) {
 				if others := prepare(); others != nil {
 					subscribed = append(subscribed, subscribeTo(t, c, others...))
 				}
-				keys := []string{"n-fence", "n-holder", "n-queue", "n-yield"}
+				keys := []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}
 				answer, err := c.Eval(ctx, text, keys, "n", sessionA, "1", reserve, "run", "3 2 host", expiry, "10000", "750000", "").Text()
 				if err != nil {
 					t.Fatal(what, err)
@@ -100,6 +100,111 @@ func TestFreeIsAsClaim(t *testing.T) {
 			if outcomes[0] != outcomes[1] {
 				t.Errorf("%s, %s to reserve: with free.lua\n%s\nwithout it\n%s", what, reserve, outcomes[0], outcomes[1])
 			}
+		}
+	}
+}
+
+// The same goes for the first part of the script that releases.
+func TestGiveIsAsRelease(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Client(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const far = 4102444800000000 // microseconds: the year 2100
+	hint := func(sid, until string) string { return sid + " 8 run " + until + " 7 5 4 host" }
+	standby := func(sid, reserve, run string) string {
+		return sid + " " + reserve + " 604800 10000 750000 " + run + " 3 2 host linger"
+	}
+	lives := sessionName(sessionA)
+	standsBy := []string{lives, "n", "n:h:" + sessionB, "n:w:" + sessionB}
+	times := regexp.MustCompile(`\d{15,16}`)
+	for what, tt := range map[string]struct {
+		prepare func()
+		others  []string // what else is subscribed
+		args    []string
+	}{
+		"one stands by":          {func() {}, standsBy, nil},
+		"the holder is gone":     {func() {}, standsBy[1:], nil},
+		"its server is, too":     {func() { c.Set(ctx, "n-standby", standby(sessionB, "0", "run2"), 0) }, standsBy[1:], nil},
+		"tokens are reserved":    {func() { c.Set(ctx, "n-standby", standby(sessionB, "32", "run"), 0) }, standsBy, nil},
+		"another stands by":      {func() { c.Set(ctx, "n-standby", standby(sessionC, "0", "run"), 0) }, standsBy, nil},
+		"nobody does":            {func() { c.Del(ctx, "n-standby") }, standsBy, nil},
+		"it only waits":          {func() {}, []string{lives, "n:w:" + sessionB}, nil},
+		"it only holds":          {func() {}, []string{lives, "n", "n:h:" + sessionB}, nil},
+		"it is gone":             {func() {}, []string{lives}, nil},
+		"another is there":       {func() {}, append([]string{"n:h:" + sessionC}, standsBy...), nil},
+		"another holds it":       {func() { c.Set(ctx, "n-holder", hint(sessionC, "0"), 0) }, append([]string{"n:h:" + sessionC}, standsBy...), nil},
+		"another held it":        {func() { c.Set(ctx, "n-holder", hint(sessionC, "0"), 0) }, standsBy, nil},
+		"no holder":              {func() { c.Del(ctx, "n-holder") }, standsBy, nil},
+		"a hint of nothing":      {func() { c.Set(ctx, "n-holder", "who knows", 0) }, standsBy, nil},
+		"to settle":              {func() { c.Set(ctx, "n-holder", hint(sessionA, fmt.Sprint(far)), 0) }, standsBy, nil},
+		"still there":            {func() {}, append([]string{"n:h:" + sessionA}, standsBy...), nil},
+		"tokens in the future":   {func() { c.Set(ctx, "n-fence", far, 0) }, standsBy, nil},
+		"no token":               {func() { c.Set(ctx, "n-fence", "none", 0) }, standsBy, nil},
+		"a list of tokens":       {func() { c.Del(ctx, "n-fence"); c.RPush(ctx, "n-fence", "x") }, standsBy, nil},
+		"another is before it":   {func() { c.LPush(ctx, "n-queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
+		"one was":                {func() { c.LPush(ctx, "n-queue", sessionC) }, standsBy, nil},
+		"another is behind it":   {func() { c.RPush(ctx, "n-queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
+		"no queue":               {func() { c.Set(ctx, "n-queue", "x", 0) }, standsBy, nil},
+		"an empty queue":         {func() { c.Del(ctx, "n-queue") }, standsBy, nil},
+		"to leave it":            {func() {}, standsBy, []string{"900000", "1000000"}},
+		"it is left":             {func() { c.Set(ctx, "n-yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0) }, standsBy, nil},
+		"it was":                 {func() { c.Set(ctx, "n-yield", "12", 0) }, standsBy, nil},
+		"n-standby is a list":    {func() { c.Del(ctx, "n-standby"); c.RPush(ctx, "n-standby", "x") }, standsBy, nil},
+		"n-standby says nothing": {func() { c.Set(ctx, "n-standby", sessionB+" x", 0) }, standsBy, nil},
+	} {
+		var outcomes []string
+		for _, text := range []string{releaseScript.plain().text, "local sharded = false\n" + commonLua + releaseLua} {
+			c.FlushAll(ctx)
+			c.Set(ctx, "n-fence", "8", 0)
+			c.Set(ctx, "n-holder", hint(sessionA, "0"), 0)
+			c.Set(ctx, "n-standby", standby(sessionB, "0", "run"), 0)
+			c.RPush(ctx, "n-queue", sessionB)
+			tt.prepare()
+			subscribed := subscribeTo(t, c, append([]string{"end"}, tt.others...)...)
+			keys := []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}
+			args := []any{"n", sessionA, "0", "0"}
+			for i, a := range tt.args {
+				args[2+i] = a
+			}
+			outcome := fmt.Sprint(c.Eval(ctx, text, keys, args...).Text())
+			c.Publish(ctx, "end", "")
+			for {
+				m, err := subscribed.ReceiveMessage(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m.Channel == "end" {
+					break
+				}
+				outcome += "\n" + m.Channel + ": " + m.Payload
+			}
+			for _, key := range keys {
+				outcome += fmt.Sprintf("\n%s %v %v %v", key, c.TTL(ctx, key).Val(), c.Get(ctx, key).Val(), c.LRange(ctx, key, 0, -1).Val())
+			}
+			reserved, _ := c.Get(ctx, "n-fence").Uint64()
+			var token uint64
+			_, _ = fmt.Sscanf(c.Get(ctx, "n-holder").Val(), sessionB+" %d ", &token)
+			outcome += fmt.Sprint("\nreserved ", reserved-token)
+			outcomes = append(outcomes, times.ReplaceAllStringFunc(outcome, func(n string) string {
+				if strings.HasPrefix(n, "4") {
+					return n
+				}
+				return "TIME"
+			}))
+			_ = subscribed.Close()
+			for len(c.PubSubChannels(ctx, "*").Val()) > 0 {
+				if ctx.Err() != nil {
+					t.Fatal("the test takes too long")
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if outcomes[0] != outcomes[1] {
+			t.Errorf("%s: with give.lua\n%s\nwithout it\n%s", what, outcomes[0], outcomes[1])
+		}
+		if what == "one stands by" && !strings.Contains(outcomes[0], "n:h:"+sessionB+": won ") {
+			t.Errorf("%s: %s", what, outcomes[0])
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 // lock alone, and never to the lock's own.
 func FuzzMessage(f *testing.F) {
 	for _, text := range []string{
-		"", "null", "[]", "42", "wake", "wait", "near", "\x00",
+		"", "null", "[]", "42", "wake", "wait", "near", "next", "won 7 1 0", "won ", "\x00",
 		`{"response_channel": "n-0.5"}`, `{"response_channel": "n-1e-05", "message": "ping"}`,
 		`{"response_channel": "n:h:` + strings.Repeat("0", 32) + `"}`, `{"response_channel": "other"}`,
 		`{"holder_id": "` + strings.Repeat("a", 32) + `", "mode": "exclusive", "protocol": 1, "elected": true}`,

@@ -41,9 +41,17 @@ func (m *member) mustLook(a *locker.Attempt) (why string) {
 	}
 }
 
+// A sight is what a look has shown of a lock that is held.
+type sight struct {
+	place   int           // in the queue, from 1; 0: none
+	about   whom          // who is in the way, to the first two in the queue
+	left    time.Duration // for how long the lock is left to portalocker, to them
+	standby bool          // the first in the queue is to claim the lock all the same: to stand by
+}
+
 // look returns nil if the lock is free for the attempt.
 // In protocol.pml, too: a change here asks for one there.
-func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error {
+func (m *member) look(ctx context.Context, a *locker.Attempt, why string) (sight, error) {
 	s := m.session
 	var before []command
 	if why == lookToJoin {
@@ -59,7 +67,7 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 			s.wire.send(before...)
 			before = nil
 			if _, err := s.await(ctx, confirmed); err != nil {
-				return err
+				return sight{}, err
 			}
 		}
 	}
@@ -68,7 +76,7 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 		m.beginPoll()
 		s.mu.Unlock()
 		answers := make(chan answer, 1)
-		s.run(before, lookScript, []string{m.channel + "-holder", m.channel + "-queue", m.channel + "-yield"},
+		s.run(before, lookScript, m.keys(),
 			[]string{m.channel, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
 		text, err := s.await(ctx, answers)
 		switch {
@@ -79,47 +87,53 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) error 
 				_, _ = s.await(context.Background(), answers)
 				end()
 			})
-			return err
+			return sight{}, err
 		case err != nil:
-			return err
+			return sight{}, err
 		case text == "free":
 			if why == lookToJoin {
 				s.mu.Lock()
 				m.queued = false
 				s.mu.Unlock()
 			}
-			return nil
+			return sight{}, nil
 		}
-		place, about, left, err := parseHeld(text)
+		seen, err := parseHeld(text)
 		if err != nil {
-			return err
+			return sight{}, err
 		}
-		v := m.judge(ctx, about)
+		v := m.judge(ctx, seen.about)
 		if !v.again {
-			return m.held(a, place, max(v.after, left))
+			s.mu.Lock()
+			seen.standby = seen.standby && m.mayStandBy()
+			s.mu.Unlock()
+			return seen, m.held(a, seen.place, max(v.after, seen.left))
 		}
 		evict = v.evict
 	}
 }
 
-// parseHeld parses "held PLACE" and what follows it: who is in the way, see look.lua,
-// or for how long the lock is left to portalocker, to the first two in the queue.
-func parseHeld(text string) (place int, about whom, left time.Duration, err error) {
+// parseHeld parses "held PLACE" and what follows it: see look.lua.
+func parseHeld(text string) (sight, error) {
 	f := append(strings.Fields(text), "", "", "", "")
-	if place, err = strconv.Atoi(f[1]); err != nil || f[0] != "held" {
-		return 0, whom{}, 0, fmt.Errorf("%w: %q from a script", errProtocol, text)
+	place, err := strconv.Atoi(f[1])
+	if err != nil || f[0] != "held" {
+		return sight{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
 	}
-	if f[2] != "yield" {
-		return place, whom{role: f[2], sid: f[3], token: f[4], client: f[5]}, 0, nil
+	seen := sight{place: place, standby: strings.HasSuffix(text, " standby")}
+	switch f[2] {
+	case "yield":
+		us, err := strconv.Atoi(f[3])
+		if err != nil {
+			return sight{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
+		}
+		if place <= 2 {
+			seen.left = time.Duration(us) * time.Microsecond
+		}
+	case roleHolder, roleHead:
+		seen.about = whom{role: f[2], sid: f[3], token: f[4], client: f[5]}
 	}
-	us, err := strconv.Atoi(f[3])
-	if err != nil {
-		return 0, whom{}, 0, fmt.Errorf("%w: %q from a script", errProtocol, text)
-	}
-	if place <= 2 {
-		left = time.Duration(us) * time.Microsecond
-	}
-	return place, whom{}, left, nil
+	return seen, nil
 }
 
 // held is the outcome of an attempt on a lock that another holds. One who waits

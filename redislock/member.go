@@ -27,6 +27,9 @@ type member struct {
 	busy     chan struct{}   // closed when what is under way on the wire has ended; nil: nothing is
 	claiming bool            // subscribed to the lock, not sure to hold it
 	granted  bool            // the server has said that it has won
+	standby  *claim          // by which it stands by; nil: it does not
+	grant    string          // what has given the lock to one that stands by: "won ..."
+	foreign  time.Time       // when one of portalocker's processes has asked one that stands by
 	unsure   bool            // the server may have granted the lock, and its answer may come after a ping
 	hold     *hold           // held
 	queued   bool            // in n-queue, as far as known
@@ -66,13 +69,19 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 			return locker.Grant{}, err
 		}
 	}
+	s.mu.Lock()
+	standby := m.standby
+	s.mu.Unlock()
+	if standby != nil {
+		return m.lookFromStandby(ctx, a, standby)
+	}
 	if why := m.mustLook(a); why != "" {
-		if err := m.look(ctx, a, why); err != nil {
+		if seen, err := m.look(ctx, a, why); err != nil && !seen.standby {
 			m.dropUnused()
 			return locker.Grant{}, err
 		}
 	}
-	return m.claim(ctx, a)
+	return m.claim(ctx, a, false)
 }
 
 // member returns the session's part in a lock when nothing is under way on it.
@@ -164,10 +173,15 @@ func (m *member) stayAway() {
 	}
 }
 
-// claim subscribes to the lock and asks whether the session is alone on it.
-func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
+// claim subscribes to the lock, unless the session is there already, and asks whether
+// it is alone on it.
+func (m *member) claim(ctx context.Context, a *locker.Attempt, subscribed bool) (locker.Grant, error) {
 	c := m.newClaim(a)
-	c.send()
+	if subscribed {
+		c.run(nil)
+	} else {
+		c.send()
+	}
 	text, err := c.settle(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -188,11 +202,13 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt) (locker.Grant, er
 	case strings.HasPrefix(text, "won "):
 		return c.won(ctx, text)
 	default:
-		place, _, left, err := parseHeld(text)
+		seen, err := parseHeld(text)
 		if err == nil {
-			err = m.held(a, place, left)
+			err = m.held(a, seen.place, seen.left)
 		}
-		m.stepBack(c.wait)
+		if !c.staysBy() {
+			m.stepBack(c.wait)
+		}
 		return locker.Grant{}, err
 	}
 }
@@ -218,6 +234,10 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 	s := m.session
 	s.mu.Lock()
 	channels := []string{m.channel, m.holdChannel}
+	if m.grant != "" {
+		m.passesOn()
+	}
+	m.standby, m.grant = nil, ""
 	if keepPlace && m.queued {
 		m.waits = true
 	} else {
@@ -272,7 +292,12 @@ func (m *member) tell(before []command, yield bool, done func(string, error)) {
 	if yield {
 		args = []string{m.channel, m.session.id, microseconds(yieldTime), microseconds(yieldEvery)}
 	}
-	m.session.run(before, releaseScript, []string{m.channel + "-holder", m.channel + "-queue", m.channel + "-yield"}, args, done)
+	m.session.run(before, releaseScript, m.keys(), args, done)
+}
+
+// keys returns the keys of the lock.
+func (m *member) keys() []string {
+	return []string{m.channel + "-fence", m.channel + "-holder", m.channel + "-queue", m.channel + "-yield", m.channel + "-standby"}
 }
 
 // leave gives up the place in the queue.
@@ -282,22 +307,41 @@ func (s *session) leave(ctx context.Context, name string) {
 		return
 	}
 	s.mu.Lock()
-	queued, waits := m.queued, m.waits
-	m.queued, m.waits, m.doubt = false, false, doubt{}
+	queued, channels := m.queued, []string{}
+	if m.standby != nil {
+		channels = append(channels, m.channel, m.holdChannel)
+	}
+	if m.waits {
+		channels = append(channels, m.waitChannel)
+	}
+	standby := m.standby != nil
+	m.queued, m.waits, m.doubt, m.standby, m.grant = false, false, doubt{}, nil, ""
 	m.stayAway()
 	s.mu.Unlock()
 	defer m.begin()()
+	left := make(chan answer, 1)
+	var unsubscribe []command
+	if len(channels) > 0 {
+		unsubscribe = append(unsubscribe, s.wire.unsubscribe(func(_ reply, err error) {
+			s.mu.Lock()
+			m.claiming, m.granted, m.told = false, false, false
+			s.mu.Unlock()
+			s.insist(err)
+			left <- answer{err: err}
+		}, channels...))
+	}
+	if standby { // the script is to find it gone, and what it was given meanwhile
+		s.wire.send(unsubscribe...)
+	}
 	if queued {
-		if _, err := s.ask(ctx, leaveScript, []string{m.channel + "-holder", m.channel + "-queue", m.channel + "-yield"}, []string{m.channel, s.id}); err != nil {
+		if _, err := s.ask(ctx, leaveScript, m.keys(), []string{m.channel, s.id}); err != nil {
 			s.node.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
 		}
 	}
-	if waits {
-		left := make(chan answer, 1)
-		s.wire.send(s.wire.unsubscribe(func(_ reply, err error) {
-			s.insist(err)
-			left <- answer{err: err}
-		}, m.waitChannel))
+	if !standby {
+		s.wire.send(unsubscribe...)
+	}
+	if len(channels) > 0 {
 		_, _ = s.await(ctx, left)
 	}
 }

@@ -10,7 +10,9 @@ import (
 const (
 	messageWake = "wake" // to one who waits: claim now
 	messageWait = "wait" // to the holder: others wait
-	messageNear = "near" // to one who waits: it is among the first two
+	messageNear = "near" // to one who waits: it is the second in the queue
+	messageNext = "next" // to one who waits: it is the first
+	messageWon  = "won " // and more, see claim.lua, to the one that stands by: it has the lock
 
 	messageBreak = "break " // and a token, to the holder: the lock is taken from it
 )
@@ -107,6 +109,10 @@ func (s *session) hear(channel string, payload *reply) (answer outgoing, leave f
 		return outgoing{}, m.wanted()
 	case strings.HasPrefix(payload.text, messageBreak):
 		return outgoing{}, m.brokenBy(payload.text[len(messageBreak):])
+	case strings.HasPrefix(payload.text, messageWon):
+		m.given(payload.text)
+	case payload.text == messageNext:
+		m.isNext()
 	case payload.text == messageNear:
 		if m.queued || m.claiming {
 			m.comeNear()
@@ -136,9 +142,10 @@ func (m *member) pingedWith(text string) (answer outgoing, leave func()) {
 		return outgoing{}, nil
 	}
 	foreign, ok := m.mayAnswer(p.ResponseChannel)
-	if !ok || p.ResponseChannel == m.holdChannel {
+	if !ok || p.ResponseChannel == m.holdChannel || p.ResponseChannel == m.waitChannel {
 		return outgoing{}, nil
 	}
+	m.standbyPinged(foreign, p.ResponseChannel)
 	if foreign {
 		m.pinged = true
 		leave = m.wanted()
@@ -153,7 +160,7 @@ func (m *member) pingedWith(text string) (answer outgoing, leave func()) {
 		return outgoing{}, leave // and the lease is not renewed any more
 	}
 	who := pong{HolderID: s.id, Mode: "pending", Protocol: 1}
-	if m.hold != nil || m.granted || foreign && m.unsure {
+	if m.hold != nil || m.granted || foreign && (m.unsure || m.standby != nil) {
 		who.Mode, who.Elected = "exclusive", true
 	} else {
 		m.told = m.told || !foreign // it may give way to this claim, and wait

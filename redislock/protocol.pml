@@ -34,7 +34,8 @@
  *     may run at any time after it, as by the client, which includes that. "notyet"
  *     changes nothing, and is not there.
  *   - n-yield, which is for those of portalocker: for as long as it says, nobody is woken
- *     and nobody takes the lock, and those who look meanwhile look again at its end.
+ *     and nobody takes the lock, and those who look meanwhile look again at its end. One
+ *     that stands by leaves the channel: here it may do so at any time (FOREIGN).
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
  *     two of the queue, passing the lock on within a process, locks that linger: those
  *     are held here. One who does not wait asks about such a lock first. The goroutines of a
@@ -75,6 +76,9 @@
 #ifndef HANG
 #define HANG 0     /* a process is frozen, for a time or for ever */
 #endif
+#ifndef STANDBY
+#define STANDBY 0  /* 1: who may stand by does, 2: not always; 0: nobody, as with RESP2 */
+#endif
 #ifndef FOREIGN
 #define FOREIGN 0  /* 1: there is a contender of another library */
 #endif
@@ -97,6 +101,8 @@
 #define EVICT    12  /* a waiter that hangs is put out of the queue */
 #define TELL     13  /* who queues up tells the holder */
 #define PING     14  /* or, where none is known, those who claim the lock */
+#define GIVE     15  /* who stands by is given the lock only if it is alone on the channel */
+#define STALE    16  /* an earlier time that it stood by does not count */
 
 #define SIDS (N + FAULTS) /* who has lost its session has another one */
 #define NONE 15
@@ -113,6 +119,8 @@ bool on_wait[SIDS];   /* subscribed to n:w:<sid> */
 byte subscribers;     /* of n */
 chan queue = [SIDS] of { byte }; /* n-queue */
 byte holder = NONE;   /* n-holder: SID */
+bool named_won;       /* n-holder: TOKEN is not 0 */
+byte standby = NONE;  /* n-standby: SID */
 byte owing;           /* n-holder: UNTIL, as the set of sessions that have to hear of their loss */
 bool fence = true;    /* n-fence is there */
 byte closing = NONE;  /* a session whose process has closed the connection */
@@ -126,6 +134,9 @@ byte sid[N];          /* its session */
 bool queued[N];       /* member.queued */
 bool woken[N];        /* member.woken */
 bool told[N];         /* member.told */
+bool stands[N];       /* member.standby */
+bool given[N];        /* member.grant */
+byte settles[N];      /* whom the winner has to wait for */
 bool holds[N];        /* member.hold: it has won, and may be settling yet */
 bool has_lock[N];     /* Acquire has returned, and Done is open */
 byte token[N];        /* of who has won: its place among those and the last one granted, 0 */
@@ -140,8 +151,9 @@ byte polls = POLLS;
 bool foreign_on, foreign_holds;
 mtype answer;         /* of the script that has just run; 0 between steps */
 
-hidden byte ahead, last, debt, i, is_next, is_free, has_place; /* used within one d_step */
+hidden byte ahead, last, debt, i, j, is_free, is_empty, is_held, has_place, at_head; /* used within one d_step */
 
+#define may_stand_by (answer == held && at_head && is_held && named_won) /* look.lua says so */
 #define runs(p) (!hung[p] && !dead[p])
 #define up(p) (runs(p) && lives[sid[p]]) /* and the server takes what it sends */
 
@@ -178,21 +190,18 @@ inline first_waiting(me) {
 	od
 }
 
+inline first_of_queue() {
+	if
+	:: empty(queue) -> j = NONE
+	:: nempty(queue) -> queue?<j>
+	fi
+}
+
 /* common.lua: append, place_of */
 inline append(s) {
 	if
 	:: !queue??[eval(s)] -> queue!s
 	:: else
-	fi
-}
-
-/* common.lua: pass_on */
-inline pass_on(me) {
-	first_waiting(NONE);
-	if
-	:: ahead == NONE
-	:: ahead != NONE && holder != NONE && holder != me && on_lock[holder] -> tell(holder)
-	:: else -> wake(ahead)
 	fi
 }
 
@@ -205,7 +214,7 @@ inline queue_up(me) {
 	fi
 }
 
-/* claim.lua: settled_at. last is whom n-holder names. */
+/* common.lua: settled_at. last is whom n-holder names. */
 inline settled_at() {
 	debt = (BROKEN == INHERIT -> 0 : owing & cut);
 	if
@@ -214,45 +223,81 @@ inline settled_at() {
 	fi
 }
 
-/* claim.lua: the token, max(last + 1, TIME). The clock of the server goes on, so it is
- * greater than all before. */
-inline issue() {
-	token[p] = 0;
+/* common.lua: win, for process q. The token is max(last + 1, TIME), and the clock of the
+ * server goes on, so it is greater than all before. */
+inline win(q) {
+	token[q] = 0;
 	for (i : 0 .. N - 1) {
 		if
-		:: token[i] > token[p] -> token[p] = token[i]
+		:: token[i] > token[q] -> token[q] = token[i]
 		:: else
 		fi
 	}
-	token[p] = (BROKEN == TIME && !fence -> 0 : token[p] + 1);
-	fence = true
+	token[q] = (BROKEN == TIME && !fence -> 0 : token[q] + 1);
+	fence = true;
+	settled_at(); holder = sid[q]; named_won = true; owing = debt; settles[q] = debt;
+	first_of_queue();
+	if
+	:: j == sid[q] ->
+		queue?_;
+		first_of_queue();
+		if /* move_up, and member.isNext */
+		:: j != NONE && STANDBY == 1 && !stands[owner[j]] -> woken[owner[j]] = true
+		:: else
+		fi
+	:: else
+	fi;
+	i = 0; j = 0
 }
 
-/* A ping on n: who claims the lock knows then that others wait. (member.pingedWith) */
-inline ping() {
+/* common.lua: give, with give.lua; and member.given */
+inline give(s) {
+	last = holder;
+	win(owner[s]);
+	if
+	:: stands[owner[s]] -> given[owner[s]] = true; told[owner[s]] = nempty(queue)
+	:: else -> told[owner[s]] = true; woken[owner[s]] = true
+	fi
+}
+
+/* common.lua: pass_on */
+inline pass_on(me) {
+	first_waiting(NONE);
+	if
+	:: ahead == NONE
+	:: ahead != NONE && holder != NONE && holder != me && on_lock[holder] -> tell(holder)
+	:: else ->
+		if
+		:: standby == ahead && on_lock[ahead] && (subscribers == 1 || BROKEN == GIVE) -> give(ahead)
+		:: else -> wake(ahead)
+		fi
+	fi
+}
+
+/* A ping on n: who claims the lock knows then that others wait. (member.pingedWith) Who
+ * stands by looks, if it is a claim that pings. (member.standbyPinged) */
+inline ping(claims) {
 	for (i : 0 .. SIDS - 1) {
 		if
-		:: i != sid[p] && on_lock[i] && !holds[owner[i]] -> told[owner[i]] = true
+		:: i != sid[p] && on_lock[i] && !holds[owner[i]] && !given[owner[i]] ->
+			told[owner[i]] = true;
+			due[owner[i]] = due[owner[i]] || claims && stands[owner[i]]
 		:: else
 		fi
 	}
 	i = 0
 }
 
-/* claim.lua, with free.lua, and what claim.won and member.held make of it */
-inline claim_lua(me) {
+/* claim.lua, with free.lua, and what claim.won and member.held make of it. can says
+ * whether the session can stand by. */
+inline claim_lua(me, can) {
 	last = holder;
+	standby = (standby == me && BROKEN != STALE -> NONE : standby);
 	first_waiting(me);
-	is_next = (ahead == me);
-	ahead = (is_next -> NONE : ahead);
+	ahead = (ahead == me -> NONE : ahead);
 	if
 	:: ahead == NONE && (subscribers == 1 || BROKEN == ALONE && (last == NONE || !on_lock[last])) ->
-		issue();
-		settled_at(); holder = me; owing = debt; settling = debt;
-		if
-		:: is_next -> queue?_
-		:: else
-		fi;
+		win(p);
 		queued[p] = false; holds[p] = true;
 		told[p] = told[p] || nempty(queue) && BROKEN != COUNT;
 		answer = won
@@ -264,30 +309,45 @@ inline claim_lua(me) {
 		if
 		:: queued[p] -> tell(last)
 		:: else
-		fi
+		fi;
+		first_of_queue();
+		if
+		:: can && queued[p] && j == me && named_won ->
+			standby = me; stands[p] = true; on_wait[me] = true
+		:: else
+		fi;
+		j = 0
 	:: else ->
 		if
-		:: ahead != NONE || known == OTHER -> queue_up(me)
+		:: ahead != NONE ->
+			if
+			:: subscribers == 2 && on_lock[ahead] -> wake(ahead)
+			:: else
+			fi;
+			queue_up(me)
+		:: ahead == NONE && known == OTHER -> queue_up(me)
 		:: ahead == NONE && known < OTHER && on_lock[known] ->
-			holder = known; owing = 0;
+			holder = known; named_won = false; owing = 0;
 			queue_up(me);
 			if
 			:: queued[p] -> tell(known)
 			:: else
 			fi
 		:: else ->
-			settled_at(); holder = me; owing = debt;
+			settled_at(); holder = me; named_won = false; owing = debt;
 			answer = first
 		fi
 	fi
 }
 
-/* look.lua. who is set to the one that the answer names. */
+/* look.lua. who is set to the one that the answer names, at_head to whether this one is
+ * the first in the queue. */
 inline look_lua(me, why) {
-	is_free = (subscribers == 0);
 	first_waiting(me);
+	is_empty = (subscribers == 0 || subscribers == 1 && on_lock[me]);
+	is_free = is_empty || subscribers == 1 && ahead != NONE && ahead != me && on_lock[ahead];
 	if
-	:: is_free && ahead != NONE && ahead == evict -> queue??eval(evict); first_waiting(me)
+	:: is_empty && ahead != NONE && ahead == evict -> queue??eval(evict); first_waiting(me)
 	:: else
 	fi;
 	evict = NONE; who = NONE; answer = 0;
@@ -299,12 +359,17 @@ inline look_lua(me, why) {
 	fi;
 	if
 	:: answer == 0 && !has_place && why == ask -> answer = held
-	:: answer == 0 && !has_place && why != ask ->
+	:: answer == 0 && holder == me && on_lock[me] -> answer = free
+	:: else
+	fi;
+	is_held = (holder != NONE && holder != me && on_lock[holder]);
+	if
+	:: answer == 0 && !has_place ->
 		if
 		:: why == poll ->
 			for (i : 0 .. SIDS - 1) {
 				if
-				:: on_wait[i] -> append(i)
+				:: on_wait[i] && !on_lock[i] -> append(i)
 				:: else
 				fi
 			}
@@ -313,25 +378,25 @@ inline look_lua(me, why) {
 		fi;
 		append(me);
 		if
-		:: holder != NONE && on_lock[holder] -> tell(holder)
-		:: (holder == NONE || !on_lock[holder]) && BROKEN != PING -> ping()
+		:: is_held -> tell(holder)
+		:: !is_held && !is_free && BROKEN != PING -> ping(false)
 		:: else
 		fi
 	:: else
 	fi;
+	at_head = (ahead == NONE || ahead == me);
 	if
-	:: answer == 0 && is_free && (ahead == NONE || ahead == me) -> answer = free
-	:: answer == 0 && is_free && ahead != NONE && ahead != me -> wake(ahead); answer = idle; who = ahead
-	:: answer == 0 && !is_free ->
-		answer = held;
-		if
-		:: why == poll -> ping()
-		:: else
-		fi;
-		if
-		:: holder != NONE && holder != me && on_lock[holder] -> who = holder
-		:: else
-		fi
+	:: answer == 0 && is_free && at_head -> answer = free
+	:: answer == 0 && is_free && !at_head -> wake(ahead); answer = (is_empty -> idle : held); who = ahead
+	:: answer == 0 && !is_free -> answer = held
+	:: else
+	fi;
+	if
+	:: answer == held && why == poll -> ping(false)
+	:: else
+	fi;
+	if
+	:: answer == held && is_held -> who = holder
 	:: else
 	fi
 }
@@ -351,7 +416,7 @@ inline leave_lua(me) {
 /* forget.lua */
 inline forget_lua(me) {
 	if
-	:: holder == me && ((owing & cut) == 0 || BROKEN == FORGET) -> holder = NONE; owing = 0
+	:: holder == me && ((owing & cut) == 0 || BROKEN == FORGET) -> holder = NONE; named_won = false; owing = 0
 	:: else
 	fi
 }
@@ -364,7 +429,7 @@ inline drop(s) {
 	:: else
 	fi;
 	if
-	:: sid[owner[s]] == s && holds[owner[s]] && !late[owner[s]] && !dead[owner[s]] -> cut = cut | bit(s)
+	:: sid[owner[s]] == s && (holds[owner[s]] || given[owner[s]]) && !late[owner[s]] && !dead[owner[s]] -> cut = cut | bit(s)
 	:: else
 	fi
 }
@@ -381,7 +446,7 @@ inline grant() {
 		fi
 	}
 	token[p] = 0;
-	has_lock[p] = true; acquiring = false; wants = false; known = NONE; pinged = false; settling = 0;
+	has_lock[p] = true; acquiring = false; wants = false; known = NONE; pinged = false; settles[p] = 0;
 	intervals = 0
 }
 
@@ -390,6 +455,9 @@ inline subscribe() {
 	on_lock[sid[p]] = true; subscribers++;
 	told[p] = false; late[p] = false
 }
+
+/* The same from one that stands by, and is there already. */
+inline claim_again() { stands[p] = false; given[p] = false; late[p] = false }
 
 inline awake() { sleeping[p] = false; due[p] = false }
 
@@ -403,14 +471,23 @@ proctype process(byte p)
 	bool quits;          /* its ctx has ended */
 	bool pinged;         /* claim.settle: pinged */
 	byte known = NONE;   /* claim.holder: who has answered */
-	byte settling;       /* whom the winner has to wait for */
+	bool can;            /* its connection can stand by */
 	byte who = NONE;     /* whom a look has named */
 	byte evict = NONE;   /* whom the next look is to put out of the queue */
 
 attempt: /* session.try, member.mustLook. Who has met others lately looks first. */
 	if
 	:: atomic { runs(p) && !acquiring -> goto stop }
-	:: atomic { up(p) ->
+	:: atomic { runs(p) && given[p] && !late[p] -> /* member.lookFromStandby */
+		stands[p] = false; given[p] = false; queued[p] = false; woken[p] = false; holds[p] = true; goto settle }
+	:: atomic { up(p) && given[p] && late[p] -> woken[p] = false; claim_again(); goto claim }
+	:: atomic { up(p) && stands[p] && !given[p] ->
+		if
+		:: woken[p] -> woken[p] = false; claim_again(); goto claim
+		:: !woken[p] -> late[p] = false; goto look_to_poll
+		:: FOREIGN -> goto step_back
+		fi }
+	:: atomic { up(p) && !stands[p] ->
 		if
 		:: !acquiring -> acquiring = true; wants = true
 		:: !acquiring && TRY -> acquiring = true
@@ -431,7 +508,8 @@ look_to_join: /* member.look */
 	:: atomic { up(p) -> d_step { look_lua(sid[p], join); who = NONE }; printf("%d: look to join: %e\n", p, answer);
 		if
 		:: answer == free -> answer = 0; queued[p] = false; goto looked
-		:: else -> answer = 0; sleeping[p] = true; goto asleep
+		:: answer != free && (STANDBY != 1 || !may_stand_by) -> answer = 0; sleeping[p] = true; goto asleep
+		:: STANDBY && may_stand_by -> answer = 0; goto looked
 		fi }
 	OR_ENDS
 	fi;
@@ -450,7 +528,9 @@ look_to_poll: /* and member.judge: who does not answer for long enough is frozen
 	if
 	:: atomic { up(p) -> d_step { look_lua(sid[p], poll) }; printf("%d: look to poll: %e\n", p, answer);
 		if
-		:: answer == free -> answer = 0; goto looked
+		:: answer == free && stands[p] && given[p] -> answer = 0; goto attempt
+		:: answer == free && stands[p] && !given[p] -> answer = 0; claim_again(); goto claim
+		:: answer == free && !stands[p] -> answer = 0; goto looked
 		:: answer == idle && hung[owner[who]] && sid[owner[who]] == who && BROKEN != EVICT ->
 			answer = 0; evict = who; who = NONE; goto look_to_poll
 		:: answer == held ->
@@ -473,7 +553,12 @@ look_to_poll: /* and member.judge: who does not answer for long enough is frozen
 			fi
 		:: else
 		fi;
-		answer = 0; who = NONE; sleeping[p] = true; goto asleep }
+		who = NONE;
+		if
+		:: stands[p] && (answer == idle || !at_head) -> answer = 0; goto step_back
+		:: STANDBY && !stands[p] && may_stand_by -> answer = 0; goto looked
+		:: (stands[p] && answer == held && at_head) || !stands[p] && (STANDBY != 1 || !may_stand_by) -> answer = 0; sleeping[p] = true; goto asleep
+		fi }
 	OR_ENDS
 	fi;
 
@@ -491,9 +576,15 @@ looked:
 
 claim: /* claim.settle */
 	if
-	:: atomic { up(p) -> d_step { claim_lua(sid[p]) }; printf("%d: claim: %e\n", p, answer);
+	:: atomic { up(p) ->
 		if
-		:: answer == held -> answer = 0; goto step_back
+		:: STANDBY != 1 -> can = false
+		:: STANDBY -> can = true
+		fi;
+		d_step { claim_lua(sid[p], can) }; can = false; printf("%d: claim: %e\n", p, answer);
+		if
+		:: answer == held && stands[p] -> answer = 0; sleeping[p] = true; goto asleep
+		:: answer == held && !stands[p] -> answer = 0; goto step_back
 		:: answer == won -> answer = 0; goto settle
 		:: answer == first -> answer = 0
 		fi }
@@ -501,12 +592,12 @@ claim: /* claim.settle */
 	fi;
 	if
 	:: up(p) -> goto claim
-	:: atomic { up(p) && !pinged -> pinged = true; d_step { ping() }; goto claim } /* claim.ping */
+	:: atomic { up(p) && !pinged -> pinged = true; d_step { ping(true) }; goto claim } /* claim.ping */
 	:: atomic { up(p) && pinged && known == NONE -> /* member.answeredWith: a holder answers */
 		d_step {
 			for (i : 0 .. N - 1) {
 				if
-				:: i != p && holds[i] && up(i) && on_lock[sid[i]] -> known = sid[i]
+				:: i != p && (holds[i] || given[i]) && up(i) && on_lock[sid[i]] -> known = sid[i]
 				:: else
 				fi
 			}
@@ -517,7 +608,7 @@ claim: /* claim.settle */
 		d_step {
 			for (i : 0 .. N - 1) {
 				if
-				:: i != p && (holds[i] || hung[i]) && on_lock[sid[i]] -> known = OTHER
+				:: i != p && (holds[i] || hung[i] || stands[i]) && on_lock[sid[i]] -> known = OTHER
 				:: else
 				fi
 			}
@@ -530,7 +621,7 @@ claim: /* claim.settle */
 
 settle: /* claim.won. The first look at Err is part of it. */
 	if
-	:: atomic { runs(p) && !late[p] && ((settling & cut) == 0 || BROKEN == SETTLE) -> d_step { grant() }; printf("%d: has the lock\n", p) }
+	:: atomic { runs(p) && !late[p] && ((settles[p] & cut) == 0 || BROKEN == SETTLE) -> d_step { grant() }; printf("%d: has the lock\n", p) }
 	:: atomic { up(p) && p < GIVEUP -> quits = true; goto step_back }
 	OR_ENDS
 	fi;
@@ -539,7 +630,10 @@ step_back: /* hold.StartRelease, member.stepBack: member.unsubscribe. When that 
             * what was said on the hold channel has come: told is what it is now. */
 	if
 	:: atomic { up(p) -> printf("%d: UNSUBSCRIBE\n", p);
-		known = NONE; pinged = false; settling = 0;
+		known = NONE; pinged = false; settles[p] = 0;
+		told[p] = told[p] || given[p];
+		woken[p] = woken[p] || given[p];
+		stands[p] = false; given[p] = false;
 		on_lock[sid[p]] = false; subscribers--;
 		on_wait[sid[p]] = queued[p] && BROKEN != ORDER;
 		woken[p] = woken[p] && queued[p]; /* member.forget */
@@ -564,19 +658,27 @@ step_back: /* hold.StartRelease, member.stepBack: member.unsubscribe. When that 
 
 asleep: /* Base.contend */
 	if
-	:: atomic { runs(p) && (woken[p] || due[p]) -> awake(); goto attempt }
+	:: atomic { runs(p) && (woken[p] || due[p] || given[p]) -> awake(); goto attempt }
 	:: atomic { runs(p) && polls > 0 -> polls--; awake(); goto attempt }
 	:: atomic { up(p) && p < GIVEUP -> awake(); goto leave }
 	OR_ENDS
 	fi;
 
-leave: /* session.leave */
+leave: /* session.leave. Who stands by leaves the channel first. */
+	if
+	:: atomic { up(p) && stands[p] ->
+		stands[p] = false; given[p] = false; settles[p] = 0; token[p] = 0;
+		on_lock[sid[p]] = false; on_wait[sid[p]] = false; subscribers--; goto leave_queue }
+	:: up(p) && !stands[p]
+	OR_ENDS
+	fi;
+leave_queue:
 	if
 	:: atomic { up(p) -> d_step { leave_lua(sid[p]) }; printf("%d: leave script\n", p); queued[p] = false }
 	OR_ENDS
 	fi;
 	if
-	:: atomic { up(p) -> on_wait[sid[p]] = false; woken[p] = false; rest(); goto attempt }
+	:: atomic { up(p) -> on_wait[sid[p]] = false; woken[p] = false; told[p] = false; rest(); goto attempt }
 	OR_ENDS
 	fi;
 
@@ -585,7 +687,8 @@ over: /* session.end: Done closes. An Acquire that waits goes on with a new sess
 	:: atomic { dead[p] -> awake(); goto end }
 	:: atomic { runs(p) && (!lives[sid[p]] || closing == NONE) ->
 		awake(); queued[p] = false; woken[p] = false; told[p] = false; holds[p] = false; has_lock[p] = false; token[p] = 0;
-		known = NONE; pinged = false; settling = 0; who = NONE; evict = NONE;
+		stands[p] = false; given[p] = false; settles[p] = 0;
+		known = NONE; pinged = false; who = NONE; evict = NONE;
 		cut = cut & ~bit(sid[p]);
 		if
 		:: lives[sid[p]] -> closing = sid[p]
@@ -646,10 +749,10 @@ again:
 		od;
 		left--;
 		if
-		:: VANISH -> holder = NONE; owing = 0; printf("n-holder vanishes\n")
+		:: VANISH -> holder = NONE; named_won = false; owing = 0; printf("n-holder vanishes\n")
 		:: VANISH -> fence = false; printf("n-fence vanishes\n")
 		:: VANISH -> d_step { do :: queue?_ :: empty(queue) -> break od }; printf("n-queue vanishes\n")
-		:: VANISH -> d_step { holder = NONE; owing = 0; fence = false; do :: queue?_ :: empty(queue) -> break od }; printf("FLUSHALL\n")
+		:: VANISH -> d_step { holder = NONE; named_won = false; owing = 0; standby = NONE; fence = false; do :: queue?_ :: empty(queue) -> break od }; printf("FLUSHALL\n")
 		:: CRASH && !dead[p] && lives[sid[p]] -> d_step { dead[p] = true; has_lock[p] = false; drop(sid[p]) }; printf("%d: crashes\n", p)
 		:: LOSE && !dead[p] && lives[sid[p]] -> d_step { drop(sid[p]) }; printf("%d: its connection is cut\n", p)
 		:: HANG && !dead[p] && lives[sid[p]] -> goto hang

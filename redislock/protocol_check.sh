@@ -20,7 +20,7 @@ search() {
 	spin -a "$@" "$model" >out || fail "spin -a $*"
 	gcc "$fast" -w -DSAFETY -DCOLLAPSE -DMEMLIM=1500 -o pan pan.c
 	local start=$EPOCHREALTIME
-	./pan -m200000 >out 2>&1 || fail "pan $*"
+	./pan -m1000000 >out 2>&1 || fail "pan $*"
 	local ms=$(((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}) / 1000))
 	printf '%9d states %3d.%d s  %s\n' "$(awk '/ states, stored/ { print $1 + 0 }' out)" \
 		$((ms / 1000)) $((ms % 1000 / 100)) "$*"
@@ -48,7 +48,7 @@ breaks() {
 	grep -q 'assertion violated' out || fail "nobody misses the rule $1"
 }
 
-# Nothing fails: every wait ends by a wake-up.
+# Nobody stands by. Nothing fails: every wait ends by a wake-up.
 holds -DN=3 -DTRY=1 -DGIVEUP=2
 holds -DN=2 -DTRY=1 -DGIVEUP=1 -DPOLLS=1 -DCLOSE=1
 # Something does: where nobody is woken, a look finds the lock free.
@@ -58,6 +58,18 @@ holds -DN=3 -DFAULTS=1 -DLOSE=1 -DGIVEUP=1 -DCLOSE=1 -DK=1
 holds -DN=3 -DFAULTS=1 -DHANG=1 -DK=1
 holds -DN=2 -DFAULTS=2 -DCRASH=1 -DLOSE=1 -DHANG=1 -DK=2
 holds -DN=2 -DFOREIGN=1 -DPOLLS=1 -DK=1
+# Everybody does who may.
+holds -DSTANDBY=1 -DN=3 -DTRY=1 -DGIVEUP=1
+holds -DSTANDBY=1 -DN=3 -DFAULTS=1 -DVANISH=1 -DK=1
+holds -DSTANDBY=1 -DN=3 -DFAULTS=1 -DCRASH=1 -DK=1
+holds -DSTANDBY=1 -DN=3 -DFAULTS=1 -DLOSE=1 -DK=1
+holds -DSTANDBY=1 -DN=3 -DFAULTS=1 -DHANG=1 -DK=1
+# Or not always.
+holds -DSTANDBY=2 -DN=2 -DTRY=1 -DGIVEUP=1 -DPOLLS=1 -DCLOSE=1
+holds -DSTANDBY=2 -DN=2 -DFAULTS=1 -DVANISH=1 -DPOLLS=1 -DK=1
+holds -DSTANDBY=2 -DN=2 -DFAULTS=1 -DLOSE=1 -DGIVEUP=1 -DCLOSE=1 -DK=1
+holds -DSTANDBY=2 -DN=2 -DFAULTS=2 -DCRASH=1 -DLOSE=1 -DHANG=1 -DK=2
+holds -DSTANDBY=2 -DN=2 -DFOREIGN=1 -DPOLLS=1 -DK=1
 
 # Each part of the model is of use: something leads to it, and each rule is needed.
 [ ! -s never ] || fail "never reached: $(cat never)"
@@ -76,3 +88,5 @@ breaks KILL -DN=2 -DFAULTS=1 -DHANG=1 -DK=1
 breaks EVICT -DN=3 -DFAULTS=1 -DHANG=1 -DK=1
 breaks TELL -DN=2
 breaks PING -DN=2 -DTRY=1
+breaks GIVE -DSTANDBY=1 -DN=3 -DFAULTS=1 -DVANISH=1 -DGIVEUP=1 -DK=1
+breaks STALE -DSTANDBY=2 -DN=2 -DTRY=1 -DGIVEUP=1 -DPOLLS=1

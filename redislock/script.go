@@ -25,6 +25,9 @@ var commonLua string
 //go:embed lua/free.lua
 var freeLua string
 
+//go:embed lua/give.lua
+var giveLua string
+
 //go:embed lua/claim.lua
 var claimLua string
 
@@ -49,7 +52,7 @@ var beatLua string
 var (
 	claimScript   = newScript(freeLua, commonLua, claimLua)
 	lookScript    = newScript(commonLua, lookLua)
-	releaseScript = newScript(commonLua, releaseLua)
+	releaseScript = newScript(giveLua, commonLua, releaseLua)
 	leaveScript   = newScript(commonLua, leaveLua)
 	forgetScript  = newScript(commonLua, forgetLua)
 	inspectScript = newScript(commonLua, inspectLua)

@@ -36,7 +36,7 @@ func subscribeTo(t *testing.T, c *redis.Client, channels ...string) *redis.PubSu
 // claimAs runs the claim script for a session on the server run2.
 func claimAs(t *testing.T, c *redis.Client, sid string) string {
 	t.Helper()
-	text, err := c.Eval(t.Context(), claimScript.plain().text, []string{"n-fence", "n-holder", "n-queue", "n-yield"},
+	text, err := c.Eval(t.Context(), claimScript.plain().text, []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"},
 		"n", sid, "0", "0", "run2", "1 1 host", expiry, "10000", "750000", "").Text()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestLeavePassesTheWakeUpOn(t *testing.T) {
 	if got := claimAs(t, c, sessionC); got != "held 0" {
 		t.Fatalf("a claim of one who does not wait, where others do: %q", got)
 	}
-	if err := c.Eval(t.Context(), leaveScript.plain().text, []string{"n-holder", "n-queue", "n-yield"}, "n", sessionA).Err(); err != nil {
+	if err := c.Eval(t.Context(), leaveScript.plain().text, []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}, "n", sessionA).Err(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -80,7 +80,7 @@ func TestReleaseYields(t *testing.T) {
 	const hour = "3600000000"
 	yield := func(every string) {
 		t.Helper()
-		keys := []string{"n-holder", "n-queue", "n-yield"}
+		keys := []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}
 		if text, err := c.Eval(t.Context(), releaseScript.plain().text, keys, "n", sessionA, "900000", every).Text(); text != "ok" {
 			t.Fatal(text, err)
 		}
@@ -101,7 +101,7 @@ func TestReleaseYields(t *testing.T) {
 	}
 	looks := func() string {
 		t.Helper()
-		text, err := c.Eval(t.Context(), lookScript.plain().text, []string{"n-holder", "n-queue", "n-yield"}, "n", sessionB, expiry, lookToPoll, "{}", "").Text()
+		text, err := c.Eval(t.Context(), lookScript.plain().text, []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}, "n", sessionB, expiry, lookToPoll, "{}", "").Text()
 		if err != nil {
 			t.Fatal(err)
 		}

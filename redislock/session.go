@@ -208,7 +208,10 @@ func (s *session) gone(channel string) {
 	}
 	s.mu.Lock()
 	var lost func(error)
-	if m, kind := s.memberOf(channel); m != nil && kind == ":w:" {
+	if m, kind := s.memberOf(channel); m != nil && (kind == ":w:" || m.standby != nil) {
+		if m.standby != nil {
+			m.standby, m.grant, m.claiming, m.granted = nil, "", false, false
+		}
 		m.waits, m.queued = false, false
 		m.attempt.Wake()
 	} else if m != nil && m.hold != nil {

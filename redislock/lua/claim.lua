@@ -1,33 +1,37 @@
 -- Claims lock n for a session that has subscribed to n and to its hold channel.
--- KEYS: n-fence, n-holder, n-queue, n-yield
--- ARGV: n, sid, '1' if the session will wait, how many tokens to reserve besides
---       the one, the server's run id, CLIENT PID HOST for n-holder, expiry in
---       seconds, how many microseconds to settle after a session that is gone,
---       and after one whose server is gone too, and a session that has answered
+-- KEYS: n-fence, n-holder, n-queue, n-yield, n-standby
+-- ARGV: n, sid, '1' if the session will wait, '2' if it can stand by meanwhile, how
+--       many tokens to reserve besides the one, the server's run id, CLIENT PID HOST for
+--       n-holder, expiry in seconds, how many microseconds to settle after a session that
+--       is gone, and after one whose server is gone too, and a session that has answered
 --       that it holds n, or 'foreign' if someone else has, or ''
 -- Returns 'won TOKEN WAITING SETTLE', with WAITING 1 if others do, else 0, and SETTLE in
 --         microseconds,
 --         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
---         microseconds, where the lock is left to portalocker, 'first', 'lingers' if a
---         session that may linger is to be asked by one who will not wait, or 'notyet'.
+--         microseconds, where the lock is left to portalocker, 'held 1 standby' where
+--         the session is to stay on the channel, and the lock may be given to it,
+--         'first', 'lingers' if a session that may linger is to be asked by one who will
+--         not wait, or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
-local fence, holder, queue, yield = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local fence, holder, queue, yield, standby = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
-  ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7],
-  tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+  ARGV[1], ARGV[2], ARGV[3] ~= '0', ARGV[4], ARGV[5], ARGV[6], ARGV[7],
+  ARGV[8], ARGV[9], ARGV[10]
 
-local values = call('MGET', fence, holder, yield) -- nil for a key of another type
-local last, last_run, till = parse_holder(values[2])
+local values = call('MGET', fence, holder, yield, standby) -- nil for a key of another type
+local last, _, _, token = parse_holder(values[2])
 local named = last or sid
-local on_lock, mine, theirs, session_lives =
+local on_lock, mine, theirs, lives =
   subscribers(n, hold_channel(n, sid), hold_channel(n, named), session_channel(named))
 
 -- Not processed yet: this script came by another connection than the SUBSCRIBE.
 if mine == 0 then return 'notyet' end
 
+-- Only what this claim comes to counts.
+if values[4] and string.sub(values[4], 1, 32) == sid then call('DEL', standby) end
+
 local ahead = first_waiting(n, queue, sid)
-local is_next = ahead == sid
-if is_next then ahead = nil end
+if ahead == sid then ahead = nil end
 
 local function queue_up()
   if not waits then return 'held 0' end
@@ -37,30 +41,10 @@ end
 local left = yield_left(values[3])
 if on_lock == 1 and left > 0 then return string.format('%s yield %.0f', queue_up(), left) end
 
--- Until when the one who takes the lock after the last holder has to settle.
-local now = microseconds()
-local function settled_at()
-  local debt = till and till > now and math.min(till, now + settle_long) or 0
-  if last and session_lives == 0 then
-    return math.max(debt, now + (last_run == run and settle or settle_long))
-  end
-  return debt
-end
-
 -- Being alone on the channel is what wins, always.
 if on_lock == 1 and not ahead then
-  local token, before = now, tonumber(values[1])
-  if before and before >= token and before < 9007199254740000 then token = before + 1 end
-  till = settled_at()
-  call('SET', fence, string.format('%.0f', token + reserve), 'EX', ttl)
-  call('SET', holder, format_holder(sid, token, run, till, now, about), 'EX', ttl)
-  local waiting = false
-  if is_next then
-    call('LPOP', queue)
-    move_up(n, queue, 1)
-    waiting = on_queue('LINDEX', queue, 0)
-  end
-  return string.format('won %.0f %d %.0f', token, waiting and 1 or 0, math.max(0, till - now))
+  return win(n, fence, holder, queue, values, sid, lives > 0,
+    tonumber(reserve), run, about, ttl, tonumber(settle), tonumber(settle_long))
 end
 
 if on_lock == 1 then
@@ -72,10 +56,21 @@ if last and last ~= sid and theirs > 0 then
   if not waits and not ahead and known == '' and may_linger(values[2]) then return 'lingers' end
   local answer = queue_up()
   if waits then publish(hold_channel(n, last), 'wait') end
+  -- Not where it only claims the lock, and would not be alone; nor where one of
+  -- portalocker's processes has asked for it lately, which has to find the channel empty.
+  if answer == 'held 1' and ARGV[3] == '2' and token ~= '0' and not values[3] then
+    call('SET', standby, table.concat({sid, reserve, ttl, settle, settle_long, run, about}, ' '), 'EX', ttl)
+    return 'held 1 standby'
+  end
   return answer
 end
 
-if ahead or known == 'foreign' then return queue_up() end
+if ahead then
+  -- Nobody else may be there but the one that stands by.
+  if on_lock == 2 and subscribers(hold_channel(n, ahead)) > 0 then wake(n, ahead) end
+  return queue_up()
+end
+if known == 'foreign' then return queue_up() end
 
 if known ~= '' and subscribers(hold_channel(n, known)) > 0 then
   -- A holder whose hint was lost. It may linger, for all that is known.
@@ -87,5 +82,7 @@ end
 
 -- Racing claims, or a foreign subscriber: of the racing sessions, the one that is
 -- named stays.
-call('SET', holder, format_holder(sid, 0, run, settled_at(), now, about), 'EX', ttl)
+local now = microseconds()
+local till = settled_at(values[2], lives > 0, now, run, tonumber(settle), tonumber(settle_long))
+call('SET', holder, format_holder(sid, 0, run, till, now, about), 'EX', ttl)
 return 'first'

@@ -3,6 +3,7 @@
 --   n-holder  who holds it (a hint)               n:h:<sid>   held or claimed by session sid
 --   n-queue   the sessions that wait, in order    n:w:<sid>   waited for by session sid
 --   n-yield   until when it is left to portalocker's processes
+--   n-standby whose turn it is next, if that session waits on the lock's channel
 -- Keys are hints: none of them grants a lock.
 --
 -- A value of n-holder is "SID TOKEN RUN UNTIL SINCE CLIENT PID HOST": the
@@ -98,16 +99,16 @@ local function on_queue(command, key, ...)
   return call(command, key, ...)
 end
 
--- Tells those who have come to the first two places of the queue, or the second
--- alone (from 1): they look every check interval, those behind them more seldom.
+-- Tells those who have come to the first two places of the queue: the first is to
+-- stand by, and both look every check interval, those behind them more seldom.
 -- The dead do not count: they are removed.
-local function move_up(n, queue, from)
-  local place = from
+local function move_up(n, queue)
+  local place = 0
   while place < 2 do
     local sid = on_queue('LINDEX', queue, place)
     if not sid then return end
     if is_waiting(n, sid) then
-      tell(n, sid, 'near')
+      tell(n, sid, place == 0 and 'next' or 'near')
       place = place + 1
     else
       call('LREM', queue, 0, sid)
@@ -121,7 +122,7 @@ local function first_waiting(n, queue, me)
   while true do
     local sid = on_queue('LINDEX', queue, 0)
     if not sid or sid == me or is_waiting(n, sid) then
-      if dead then move_up(n, queue, 0) end
+      if dead then move_up(n, queue) end
       return sid
     end
     call('LPOP', queue)
@@ -129,17 +130,61 @@ local function first_waiting(n, queue, me)
   end
 end
 
--- Tells those who wait that the lock is free: the first of them; or, where another
--- session holds it, that one, which wakes them when it leaves. Nobody, while it is
--- left to portalocker's processes: then those who wait look at its end.
-local function pass_on(n, queue, holder, yield, sid)
+-- Until when the one who takes the lock now, after the last holder, has to settle. value
+-- is that of n-holder, lives whether the session that it names does.
+local function settled_at(value, lives, now, run, settle, settle_long)
+  local last, last_run, till = parse_holder(value)
+  local debt = till and till > now and math.min(till, now + settle_long) or 0
+  if last and not lives then return math.max(debt, now + (last_run == run and settle or settle_long)) end
+  return debt
+end
+
+-- Makes session sid, which is alone on the lock's channel, the holder. values are those
+-- of n-fence and n-holder; for the rest see claim.lua, also for what it returns.
+local function win(n, fence, holder, queue, values, sid, lives, reserve, run, about, ttl, settle, settle_long)
+  local now = microseconds()
+  local token, before = now, tonumber(values[1])
+  if before and before >= token and before < 9007199254740000 then token = before + 1 end
+  local till = settled_at(values[2], lives, now, run, settle, settle_long)
+  call('SET', fence, string.format('%.0f', token + reserve), 'EX', ttl)
+  call('SET', holder, format_holder(sid, token, run, till, now, about), 'EX', ttl)
+  local waiting = false
+  if on_queue('LINDEX', queue, 0) == sid then
+    call('LPOP', queue)
+    move_up(n, queue)
+    waiting = on_queue('LINDEX', queue, 0)
+  end
+  return string.format('won %.0f %d %.0f', token, waiting and 1 or 0, math.max(0, till - now))
+end
+
+-- Makes session sid, the first in the queue, the holder if it stands by and is alone on
+-- the lock's channel, and tells it. values are those of n-fence, n-holder and n-standby.
+local function give(n, fence, holder, queue, values, sid)
+  local next, reserve, ttl, settle, settle_long, run, about =
+    string.match(values[3] or '', '^(%x+) (%d+) (%d+) (%d+) (%d+) (%S+) (.+)$')
+  if next ~= sid then return false end
+  local last = parse_holder(values[2])
+  local on_lock, its, lives = subscribers(n, hold_channel(n, sid), session_channel(last or sid))
+  if on_lock ~= 1 or its == 0 then return false end
+  publish(hold_channel(n, sid), win(n, fence, holder, queue, values, sid, lives > 0,
+    tonumber(reserve), run, about, ttl, tonumber(settle), tonumber(settle_long)))
+  return true
+end
+
+-- Passes the lock on to the first of those who wait: gives it to it if it stands by, or
+-- wakes it; or, where another session holds it, tells that one, which passes it on when
+-- it leaves. While it is left to portalocker's processes, those who wait look at its
+-- end; but one that stands by has to leave the channel until then.
+local function pass_on(n, fence, holder, queue, yield, standby, sid)
   local ahead = first_waiting(n, queue, nil)
   if not ahead then return end
-  local values = call('MGET', holder, yield)
-  local last = parse_holder(values[1])
+  local values = call('MGET', fence, holder, standby, yield)
+  local last = parse_holder(values[2])
   if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
     publish(hold_channel(n, last), 'wait')
-  elseif yield_left(values[2]) == 0 then
+  elseif yield_left(values[4]) > 0 then
+    if subscribers(hold_channel(n, ahead)) > 0 then wake(n, ahead) end
+  elseif not give(n, fence, holder, queue, values, ahead) then
     wake(n, ahead)
   end
 end

@@ -43,5 +43,13 @@ local pattern = string.gsub(n, '[%*%?%[%]\\%^%-]', '\\%0') .. ':h:*'
 local sessions = call('PUBSUB', sharded and 'SHARDCHANNELS' or 'CHANNELS', pattern)
 if on_lock > #sessions then return found .. 'held' end -- a foreign subscriber
 if last and theirs > 0 then return found .. 'free' end -- claims that race
-if #sessions == 1 then return found .. 'held ' .. string.sub(sessions[1], #n + 4) end
+-- Those of the queue claim it or stand by.
+local queues, holders = {}, {}
+for _, sid in ipairs(queued) do queues[sid] = true end
+for _, channel in ipairs(sessions) do
+  local sid = string.sub(channel, #n + 4)
+  if not queues[sid] then holders[#holders + 1] = sid end
+end
+if #holders == 0 then return found .. 'free' end
+if #holders == 1 then return found .. 'held ' .. holders[1] end
 return found .. 'held'

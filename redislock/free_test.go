@@ -115,6 +115,7 @@ func TestGiveIsAsRelease(t *testing.T) {
 	standby := func(sid, reserve, run string) string {
 		return sid + " " + reserve + " 604800 10000 750000 " + run + " 3 2 host linger"
 	}
+	sessionD := strings.Repeat("d", 32)
 	lives := sessionName(sessionA)
 	standsBy := []string{lives, "n", "n:h:" + sessionB, "n:w:" + sessionB}
 	times := regexp.MustCompile(`\d{15,16}`)
@@ -145,6 +146,10 @@ func TestGiveIsAsRelease(t *testing.T) {
 		"another is before it":   {func() { c.LPush(ctx, "n-queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
 		"one was":                {func() { c.LPush(ctx, "n-queue", sessionC) }, standsBy, nil},
 		"another is behind it":   {func() { c.RPush(ctx, "n-queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
+		"one behind it is gone":  {func() { c.RPush(ctx, "n-queue", sessionC) }, standsBy, nil},
+		"one behind it claims":   {func() { c.RPush(ctx, "n-queue", sessionC) }, append([]string{"n:h:" + sessionC}, standsBy...), nil},
+		"two are behind it":      {func() { c.RPush(ctx, "n-queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC, "n:w:" + sessionD}, standsBy...), nil},
+		"the second is gone":     {func() { c.RPush(ctx, "n-queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
 		"no queue":               {func() { c.Set(ctx, "n-queue", "x", 0) }, standsBy, nil},
 		"an empty queue":         {func() { c.Del(ctx, "n-queue") }, standsBy, nil},
 		"to leave it":            {func() {}, standsBy, []string{"900000", "1000000"}},

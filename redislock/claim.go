@@ -30,7 +30,7 @@ type claim struct {
 func (m *member) newClaim(a *locker.Attempt) *claim {
 	c := &claim{member: m, renewal: a.CheckInterval, answers: make(chan answer, 1), subscribed: make(chan struct{})}
 	if a.Behind > 0 {
-		c.reserve = tokenBlock
+		c.reserve = tokenBlock + min(a.Behind, maxBehind)
 	}
 	m.session.mu.Lock()
 	defer m.session.mu.Unlock()

@@ -50,6 +50,7 @@ const (
 	pingAfter    = 2 * time.Millisecond
 	giveWayAfter = 50 * time.Millisecond // then it leaves, answer or not
 	tokenBlock   = 32                    // tokens to reserve where a hand-over is likely; fewer than the microseconds that a claim takes
+	maxBehind    = 64                    // and one for each Acquire that waits already, up to so many: to serve them takes as long
 )
 
 // try makes one attempt.

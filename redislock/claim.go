@@ -17,6 +17,7 @@ type claim struct {
 	wait    bool // the session is in the queue, or wants to be
 	sent    time.Time
 	reserve int
+	again   bool          // the session has stood by until now
 	renewal time.Duration // how long the lock may be handed over inside the process
 
 	met        bool  // others on the channel
@@ -38,11 +39,12 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 		c.reserve = lingerTokens(m.session.node.options.Linger, a.CheckInterval)
 	}
 	c.wait = a.Wait || m.queued
-	if m.standby == nil {
-		m.told = false // else it is on the channel already, and may have heard
+	if c.again = m.standby != nil; c.again {
+		m.standby = c // and it may be given the lock until this claim is answered
+	} else {
+		m.told, m.pinged = false, false
 	}
-	m.standby, m.grant = nil, ""
-	m.claiming, m.granted, m.unsure, m.pinged = true, false, false, false
+	m.claiming, m.granted, m.unsure, m.moved = true, m.grant != "", false, false
 	c.sent = time.Now()
 	m.holder, m.answered = "", make(chan struct{})
 	return c
@@ -72,11 +74,13 @@ func (c *claim) run(before []command) {
 	c.named = known != ""
 	c.unsure = !s.fast
 	wait := "0"
-	if c.wait {
+	switch {
+	case c.again:
+		wait = "3"
+	case c.wait && c.mayStandBy():
+		wait = "2"
+	case c.wait:
 		wait = "1"
-		if c.mayStandBy() {
-			wait = "2"
-		}
 	}
 	s.mu.Unlock()
 	s.runBy(s.wire.sendQuietly, before, claimScript,
@@ -86,9 +90,12 @@ func (c *claim) run(before []command) {
 		func(text string, err error) {
 			if err == nil {
 				s.mu.Lock()
-				c.granted, c.unsure = strings.HasPrefix(text, "won "), false
-				if text == standbyAnswer { // here, as the next message may give it the lock
-					c.standby = c
+				c.granted, c.unsure = c.grant != "" || strings.HasPrefix(text, "won "), false
+				switch { // here, as the next message may give it the lock
+				case text == standbyAnswer:
+					c.standby, c.reserved, c.woken = c, c.reserve, false
+				case strings.HasPrefix(text, "held "):
+					c.standby = nil
 				}
 				s.mu.Unlock()
 			}
@@ -219,9 +226,14 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 	now := time.Now()
 	h := &hold{member: c.member, token: token, first: token, last: token + uint64(c.reserve), won: now, until: now.Add(c.renewal)} //nolint:gosec // reserve is small and positive
 	s.mu.Lock()
+	if c.moved {
+		s.mu.Unlock()
+		c.stepBack(false)
+		return locker.Grant{}, errSlotMoved
+	}
 	c.queued = false
 	c.stayAway()
-	c.claiming = false
+	c.claiming, c.standby, c.grant = false, nil, ""
 	c.told = c.told || waiting
 	c.hold = h
 	s.take(c.sent)

@@ -63,6 +63,9 @@ var errBroken = errors.New("it was taken away by Break")
 // protocol.pml, that is a release.
 func (m *member) brokenBy(token string) (leave func()) {
 	h := m.hold
+	if m.standby != nil {
+		m.attempt.Wake() // nobody holds it, perhaps: then this one does, when it has looked
+	}
 	if h == nil || m.lingers.now || m.busy != nil {
 		return nil
 	}

@@ -140,20 +140,14 @@ func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 // portalocker gives to the connections of its locks, but for sessions with such a name
 // that only wait. No other connection is ever cut.
 func (n *node) others(ctx context.Context, channel, lock, me string) (map[string]string, error) {
-	onLock := make(map[string]bool) // by session id
-	pattern := escapePattern(channel) + ":h:*"
-	list := n.client().PubSubChannels
-	if n.shard != nil {
-		list = n.client().PubSubShardChannels
-	}
-	channels, err := list(ctx, pattern).Result()
+	sessions, err := n.sessionsOn(ctx, channel)
 	if err != nil {
 		return nil, err
 	}
-	for _, on := range channels {
-		onLock[strings.TrimPrefix(on, channel+":h:")] = true
+	onLock := make(map[string]bool) // by session id
+	for _, id := range sessions {
+		onLock[id] = id != me
 	}
-	delete(onLock, me)
 	clients, err := n.subscribers(ctx)
 	if err != nil {
 		return nil, err
@@ -174,12 +168,26 @@ func (n *node) others(ctx context.Context, channel, lock, me string) (map[string
 	if len(doubtful) == 0 {
 		return clients, nil
 	}
-	sessions, err := n.client().PubSubNumSub(ctx, doubtful...).Result()
+	live, err := n.client().PubSubNumSub(ctx, doubtful...).Result()
 	maps.DeleteFunc(clients, func(_, name string) bool {
 		id := idIn(name)
-		return !onLock[id] && sessions[sessionName(id)] > 0
+		return !onLock[id] && live[sessionName(id)] > 0
 	})
 	return clients, err
+}
+
+// sessionsOn returns the sessions on the channel of a lock: those that hold it, claim it
+// or stand by.
+func (n *node) sessionsOn(ctx context.Context, channel string) ([]string, error) {
+	list := n.client().PubSubChannels
+	if n.shard != nil {
+		list = n.client().PubSubShardChannels
+	}
+	sessions, err := list(ctx, escapePattern(channel)+":h:*").Result()
+	for i, on := range sessions {
+		sessions[i] = strings.TrimPrefix(on, channel+":h:")
+	}
+	return sessions, err
 }
 
 // isSession reports whether the connection of session id is called so.

@@ -355,14 +355,24 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 		now, err := n.find(ctx, channel)
 		return !now.held || now.holder != broken, err
 	}
-	if broken.sid != "" {
+	asked := []string{broken.sid}
+	if broken.sid == "" { // n-holder was lost, or it is not of this library
+		if asked, err = n.sessionsOn(ctx, channel); err != nil {
+			return withoutArguments(err)
+		}
+	}
+	if len(asked) > 0 {
 		// Again and again: one who has just acquired it may not know that yet.
 		ask := func() (bool, error) {
 			if done, err := gone(); done || err != nil {
 				return done, err
 			}
-			_, err := n.publish(ctx, channel+":h:"+broken.sid, messageBreak+broken.token)
-			return false, err
+			for _, sid := range asked { // who does not hold it does nothing
+				if _, err := n.publish(ctx, channel+":h:"+sid, messageBreak+broken.token); err != nil {
+					return false, err
+				}
+			}
+			return false, nil
 		}
 		if done, err := n.await(ctx, n.options.UnavailableTimeout, nil, ask); done || err != nil {
 			return err

@@ -64,12 +64,12 @@ func (s *session) expired() bool {
 }
 
 // take counts a lock that the session has won with a claim that was sent at the
-// given time. mu is held.
+// given time, if that is not 0. mu is held.
 func (s *session) take(claimed time.Time) {
 	if s.lease.holds++; s.lease.holds == 1 {
 		s.until.Store(0)
 	}
-	if !s.node.moving {
+	if !s.node.moving && !claimed.IsZero() {
 		s.prove(claimed)
 	}
 }

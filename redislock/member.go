@@ -28,7 +28,9 @@ type member struct {
 	claiming bool            // subscribed to the lock, not sure to hold it
 	granted  bool            // the server has said that it has won
 	standby  *claim          // by which it stands by; nil: it does not
+	reserved int             // how many tokens it is given then, besides the one
 	grant    string          // what has given the lock to one that stands by: "won ..."
+	moved    bool            // the slot of a lock that is claimed has moved
 	foreign  time.Time       // when one of portalocker's processes has asked one that stands by
 	unsure   bool            // the server may have granted the lock, and its answer may come after a ping
 	hold     *hold           // held
@@ -202,6 +204,8 @@ func (m *member) claim(ctx context.Context, a *locker.Attempt, subscribed bool) 
 		return locker.Grant{}, err
 	case strings.HasPrefix(text, "won "):
 		return c.won(ctx, text)
+	case text == givenAnswer:
+		return c.takeGift(ctx)
 	default:
 		seen, err := parseHeld(text)
 		if err == nil {

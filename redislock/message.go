@@ -145,7 +145,7 @@ func (m *member) pingedWith(text string) (answer outgoing, leave func()) {
 	if !ok || p.ResponseChannel == m.holdChannel || p.ResponseChannel == m.waitChannel {
 		return outgoing{}, nil
 	}
-	m.standbyPinged(foreign, p.ResponseChannel)
+	m.standbyPinged(foreign)
 	if foreign {
 		m.pinged = true
 		leave = m.wanted()

@@ -110,7 +110,7 @@
 #define bit(s) (1 << (s))
 
 mtype = { poll, join, ask };              /* why one looks */
-mtype = { won, held, first, free, idle }; /* what a script answers */
+mtype = { won, held, first, free, idle, passed }; /* what a script answers */
 
 /* The server. Sessions are numbered. */
 bool lives[SIDS];     /* its connection, and its session channel */
@@ -207,7 +207,7 @@ inline append(s) {
 
 /* claim.lua: queue_up, and member.held */
 inline queue_up(me) {
-	answer = held;
+	answer = held; stands[p] = false;
 	if
 	:: wants || queued[p] -> append(me); queued[p] = true
 	:: else
@@ -275,13 +275,13 @@ inline pass_on(me) {
 }
 
 /* A ping on n: who claims the lock knows then that others wait. (member.pingedWith) Who
- * stands by looks, if it is a claim that pings. (member.standbyPinged) */
-inline ping(claims) {
+ * stands by looks. (member.standbyPinged) */
+inline ping() {
 	for (i : 0 .. SIDS - 1) {
 		if
 		:: i != sid[p] && on_lock[i] && !holds[owner[i]] && !given[owner[i]] ->
 			told[owner[i]] = true;
-			due[owner[i]] = due[owner[i]] || claims && stands[owner[i]]
+			due[owner[i]] = due[owner[i]] || stands[owner[i]] && sleeping[owner[i]]
 		:: else
 		fi
 	}
@@ -289,22 +289,27 @@ inline ping(claims) {
 }
 
 /* claim.lua, with free.lua, and what claim.won and member.held make of it. can says
- * whether the session can stand by. */
-inline claim_lua(me, can) {
+ * whether the session can stand by, again whether it has until now. */
+inline claim_lua(me, can, again) {
 	last = holder;
 	standby = (standby == me && BROKEN != STALE -> NONE : standby);
 	first_waiting(me);
 	ahead = (ahead == me -> NONE : ahead);
 	if
-	:: ahead == NONE && (subscribers == 1 || BROKEN == ALONE && (last == NONE || !on_lock[last])) ->
+	:: again && last == me && named_won -> answer = passed
+	:: else
+	fi;
+	if
+	:: answer == passed
+	:: answer != passed && ahead == NONE && (subscribers == 1 || BROKEN == ALONE && (last == NONE || !on_lock[last])) ->
 		win(p);
-		queued[p] = false; holds[p] = true;
+		queued[p] = false; holds[p] = true; stands[p] = false; given[p] = false;
 		told[p] = told[p] || nempty(queue) && BROKEN != COUNT;
 		answer = won
-	:: subscribers == 1 && ahead != NONE ->
+	:: answer != passed && subscribers == 1 && ahead != NONE ->
 		wake(ahead);
 		queue_up(me)
-	:: subscribers > 1 && last != NONE && last != me && on_lock[last] ->
+	:: answer != passed && subscribers > 1 && last != NONE && last != me && on_lock[last] ->
 		queue_up(me);
 		if
 		:: queued[p] -> tell(last)
@@ -313,7 +318,7 @@ inline claim_lua(me, can) {
 		first_of_queue();
 		if
 		:: can && queued[p] && j == me && named_won ->
-			standby = me; stands[p] = true; on_wait[me] = true
+			standby = me; stands[p] = true; on_wait[me] = true; woken[p] = false
 		:: else
 		fi;
 		j = 0
@@ -379,7 +384,7 @@ inline look_lua(me, why) {
 		append(me);
 		if
 		:: is_held -> tell(holder)
-		:: !is_held && !is_free && BROKEN != PING -> ping(false)
+		:: !is_held && !is_free && BROKEN != PING -> ping()
 		:: else
 		fi
 	:: else
@@ -392,7 +397,7 @@ inline look_lua(me, why) {
 	:: else
 	fi;
 	if
-	:: answer == held && why == poll -> ping(false)
+	:: answer == held && why == poll -> ping()
 	:: else
 	fi;
 	if
@@ -456,8 +461,14 @@ inline subscribe() {
 	told[p] = false; late[p] = false
 }
 
-/* The same from one that stands by, and is there already. */
-inline claim_again() { stands[p] = false; given[p] = false; late[p] = false }
+/* The same from one that stands by, and is there already. It may be given the lock until
+ * the claim is answered. */
+inline claim_again() { again = true; late[p] = false }
+
+/* member.lookFromStandby, claim.takeGift: what was given is taken. */
+inline take() {
+	stands[p] = false; given[p] = false; queued[p] = false; woken[p] = false; holds[p] = true
+}
 
 inline awake() { sleeping[p] = false; due[p] = false }
 
@@ -472,15 +483,15 @@ proctype process(byte p)
 	bool pinged;         /* claim.settle: pinged */
 	byte known = NONE;   /* claim.holder: who has answered */
 	bool can;            /* its connection can stand by */
+	bool again;          /* claim.again */
 	byte who = NONE;     /* whom a look has named */
 	byte evict = NONE;   /* whom the next look is to put out of the queue */
 
 attempt: /* session.try, member.mustLook. Who has met others lately looks first. */
 	if
 	:: atomic { runs(p) && !acquiring -> goto stop }
-	:: atomic { runs(p) && given[p] && !late[p] -> /* member.lookFromStandby */
-		stands[p] = false; given[p] = false; queued[p] = false; woken[p] = false; holds[p] = true; goto settle }
-	:: atomic { up(p) && given[p] && late[p] -> woken[p] = false; claim_again(); goto claim }
+	:: atomic { runs(p) && given[p] && !late[p] -> take(); goto settle } /* member.lookFromStandby */
+	:: atomic { up(p) && given[p] && late[p] -> late[p] = false; take(); goto settle } /* session.leased: a heartbeat comes back */
 	:: atomic { up(p) && stands[p] && !given[p] ->
 		if
 		:: woken[p] -> woken[p] = false; claim_again(); goto claim
@@ -581,18 +592,20 @@ claim: /* claim.settle */
 		:: STANDBY != 1 -> can = false
 		:: STANDBY -> can = true
 		fi;
-		d_step { claim_lua(sid[p], can) }; can = false; printf("%d: claim: %e\n", p, answer);
+		d_step { claim_lua(sid[p], can, again) }; can = false; printf("%d: claim: %e\n", p, answer);
 		if
-		:: answer == held && stands[p] -> answer = 0; sleeping[p] = true; goto asleep
+		:: answer == passed && given[p] -> answer = 0; again = false; take(); goto settle
+		:: answer == passed && !given[p] -> answer = 0; goto step_back
+		:: answer == held && stands[p] -> answer = 0; again = false; sleeping[p] = true; goto asleep
 		:: answer == held && !stands[p] -> answer = 0; goto step_back
-		:: answer == won -> answer = 0; goto settle
+		:: answer == won -> answer = 0; again = false; goto settle
 		:: answer == first -> answer = 0
 		fi }
 	OR_ENDS
 	fi;
 	if
 	:: up(p) -> goto claim
-	:: atomic { up(p) && !pinged -> pinged = true; d_step { ping(true) }; goto claim } /* claim.ping */
+	:: atomic { up(p) && !pinged -> pinged = true; d_step { ping() }; goto claim } /* claim.ping */
 	:: atomic { up(p) && pinged && known == NONE -> /* member.answeredWith: a holder answers */
 		d_step {
 			for (i : 0 .. N - 1) {
@@ -633,7 +646,7 @@ step_back: /* hold.StartRelease, member.stepBack: member.unsubscribe. When that 
 		known = NONE; pinged = false; settles[p] = 0;
 		told[p] = told[p] || given[p];
 		woken[p] = woken[p] || given[p];
-		stands[p] = false; given[p] = false;
+		stands[p] = false; given[p] = false; again = false;
 		on_lock[sid[p]] = false; subscribers--;
 		on_wait[sid[p]] = queued[p] && BROKEN != ORDER;
 		woken[p] = woken[p] && queued[p]; /* member.forget */
@@ -687,7 +700,7 @@ over: /* session.end: Done closes. An Acquire that waits goes on with a new sess
 	:: atomic { dead[p] -> awake(); goto end }
 	:: atomic { runs(p) && (!lives[sid[p]] || closing == NONE) ->
 		awake(); queued[p] = false; woken[p] = false; told[p] = false; holds[p] = false; has_lock[p] = false; token[p] = 0;
-		stands[p] = false; given[p] = false; settles[p] = 0;
+		stands[p] = false; given[p] = false; again = false; settles[p] = 0;
 		known = NONE; pinged = false; who = NONE; evict = NONE;
 		cut = cut & ~bit(sid[p]);
 		if

@@ -210,7 +210,7 @@ func (s *session) gone(channel string) {
 	var lost func(error)
 	if m, kind := s.memberOf(channel); m != nil && (kind == ":w:" || m.standby != nil) {
 		if m.standby != nil {
-			m.standby, m.grant, m.claiming, m.granted = nil, "", false, false
+			m.standby, m.grant, m.claiming, m.granted, m.moved = nil, "", false, false, true
 		}
 		m.waits, m.queued = false, false
 		m.attempt.Wake()
@@ -222,6 +222,8 @@ func (s *session) gone(channel string) {
 		if m.busy == nil {
 			m.forget()
 		}
+	} else if m != nil {
+		m.moved = m.claiming // won tells
 	}
 	s.mu.Unlock()
 	if lost != nil {

@@ -3,7 +3,6 @@ package redislock
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/golocker/locker"
@@ -17,14 +16,19 @@ import (
 //
 // Nothing else about it is new. To others, one that stands by is one whose claim takes
 // long: nobody else can be alone on the channel, it answers pings, and if it hangs it is
-// found by them. What it was given counts only as long as the lease that it would have
-// had from its latest look at the lock; later, it claims the lock again.
+// found by them. A message that gives it the lock may be old when it is read, as the
+// process was frozen. So the lease runs from the latest time that the session has asked
+// the server something for this lock and was answered; or from a heartbeat, if that is
+// long ago.
 //
 // It leaves the channel when it is not the first any more, and when one of portalocker's
 // processes asks for the lock, which has to find the channel empty when it is left to it.
 
-// standbyAnswer is what a claim is answered that is to stand by.
-const standbyAnswer = "held 1 standby"
+// What a claim is answered.
+const (
+	standbyAnswer = "held 1 standby" // it is to stand by
+	givenAnswer   = "given"          // it has stood by, and was given the lock meanwhile
+)
 
 // foreignTime is how long a session does not stand by after a ping of portalocker's.
 const foreignTime = time.Second
@@ -52,7 +56,7 @@ func (m *member) given(text string) {
 	_, _, _, err := parseWon(text)
 	switch {
 	case err != nil || m.attempt == nil || m.hold != nil:
-	case m.standby == nil: // it claims the lock again, or leaves it
+	case m.standby == nil: // it leaves the channel
 		m.passesOn()
 	default:
 		m.grant, m.granted = text, true
@@ -77,15 +81,15 @@ func (m *member) lookFromStandby(ctx context.Context, a *locker.Attempt, c *clai
 		s.mu.Lock()
 		text, woken, leaves := m.grant, m.woken, !m.mayStandBy()
 		m.woken = false
-		covered := time.Since(c.sent) < s.node.options.lease()/2
-		if text != "" && covered {
-			m.standby, m.grant = nil, ""
-		}
 		s.mu.Unlock()
 		switch {
-		case text != "" && covered:
+		case text != "":
+			c.renewal = a.CheckInterval
+			if time.Since(c.sent) >= s.node.options.lease()/2 {
+				c.sent = time.Time{}
+			}
 			return c.won(ctx, text)
-		case text != "" || isFree || woken && !leaves:
+		case isFree || woken && !leaves:
 			return m.claim(ctx, a, true)
 		case leaves:
 			err := m.held(a, 1, 0)
@@ -107,6 +111,19 @@ func (m *member) lookFromStandby(ctx context.Context, a *locker.Attempt, c *clai
 	}
 }
 
+// takeGift makes a hold of what the session was given before the claim was answered.
+func (c *claim) takeGift(ctx context.Context) (locker.Grant, error) {
+	c.session.mu.Lock()
+	text := c.grant
+	c.session.mu.Unlock()
+	if text == "" { // n-holder is wrong
+		c.stepBack(c.wait)
+		return locker.Grant{}, locker.ErrAlreadyLocked
+	}
+	c.reserve = c.reserved // by an earlier claim
+	return c.won(ctx, text)
+}
+
 // staysBy reports whether the answer to a claim has left the session on standby. If so,
 // it is on its wait channel, too, where others look for those who wait.
 func (c *claim) staysBy() bool {
@@ -122,16 +139,14 @@ func (c *claim) staysBy() bool {
 }
 
 // standbyPinged takes in a ping to one that stands by: of portalocker's, to which it
-// gives way, or of a claim, which is that of the first in the queue, perhaps. session.mu
-// is held.
-func (m *member) standbyPinged(foreign bool, channel string) {
+// gives way, or of one that is before it in the queue, perhaps, as the queue was lost. It
+// looks. session.mu is held.
+func (m *member) standbyPinged(foreign bool) {
 	if m.standby == nil || m.grant != "" {
 		return
 	}
 	if foreign {
 		m.foreign = time.Now()
 	}
-	if foreign || strings.HasPrefix(channel, m.channel+":h:") {
-		m.attempt.Wake()
-	}
+	m.attempt.Wake()
 }

@@ -1,16 +1,16 @@
 -- Claims lock n for a session that has subscribed to n and to its hold channel.
 -- KEYS: n-fence, n-holder, n-queue, n-yield, n-standby
--- ARGV: n, sid, '1' if the session will wait, '2' if it can stand by meanwhile, how
---       many tokens to reserve besides the one, the server's run id, CLIENT PID HOST for
---       n-holder, expiry in seconds, how many microseconds to settle after a session that
---       is gone, and after one whose server is gone too, and a session that has answered
---       that it holds n, or 'foreign' if someone else has, or ''
+-- ARGV: n, sid, '1' if the session will wait, '2' if it can stand by meanwhile, '3' if it
+--       has stood by until now, how many tokens to reserve besides the one, the server's
+--       run id, CLIENT PID HOST for n-holder, expiry in seconds, how many microseconds to
+--       settle after a session that is gone, and after one whose server is gone too, and a
+--       session that has answered that it holds n, or 'foreign' if someone else has, or ''
 -- Returns 'won TOKEN WAITING SETTLE', with WAITING 1 if others do, else 0, and SETTLE in
 --         microseconds,
 --         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
 --         microseconds, where the lock is left to portalocker, 'held 1 standby' where
 --         the session is to stay on the channel, and the lock may be given to it,
---         'first', 'lingers' if a session that may linger is to be asked by one who will
+--         'given' where that was done meanwhile, 'first', 'lingers' if a session that may linger is to be asked by one who will
 --         not wait, or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
 local fence, holder, queue, yield, standby = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -32,6 +32,10 @@ if values[4] and string.sub(values[4], 1, 32) == sid then call('DEL', standby) e
 
 local ahead = first_waiting(n, queue, sid)
 if ahead == sid then ahead = nil end
+
+-- One that stands by has been given the lock while this script was on its way. Who else
+-- is on the channel has come since then.
+if ARGV[3] == '3' and last == sid and token ~= '0' then return 'given' end
 
 local function queue_up()
   if not waits then return 'held 0' end
@@ -58,7 +62,7 @@ if last and last ~= sid and theirs > 0 then
   if waits then publish(hold_channel(n, last), 'wait') end
   -- Not where it only claims the lock, and would not be alone; nor where one of
   -- portalocker's processes has asked for it lately, which has to find the channel empty.
-  if answer == 'held 1' and ARGV[3] == '2' and token ~= '0' and not values[3] then
+  if answer == 'held 1' and ARGV[3] >= '2' and token ~= '0' and not values[3] then
     call('SET', standby, table.concat({sid, reserve, ttl, settle, settle_long, run, about}, ' '), 'EX', ttl)
     return 'held 1 standby'
   end

@@ -148,8 +148,8 @@ local function win(n, fence, holder, queue, values, sid, lives, reserve, run, ab
   local till = settled_at(values[2], lives, now, run, settle, settle_long)
   call('SET', fence, string.format('%.0f', token + reserve), 'EX', ttl)
   call('SET', holder, format_holder(sid, token, run, till, now, about), 'EX', ttl)
-  local waiting = false
-  if on_queue('LINDEX', queue, 0) == sid then
+  local waiting = on_queue('LINDEX', queue, 0)
+  if waiting == sid then
     call('LPOP', queue)
     move_up(n, queue)
     waiting = on_queue('LINDEX', queue, 0)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -18,6 +20,13 @@ func Main(m *testing.M, main func()) {
 	if os.Getenv(asProgram) != "" {
 		main()
 		return
+	}
+	// Below nohup, or behind a shell's &, the programs that tests start would be deaf to
+	// signals. What is caught here is not ignored there.
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
 	}
 	os.Exit(m.Run())
 }

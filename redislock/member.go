@@ -297,7 +297,16 @@ func (m *member) tell(before []command, yield bool, done func(string, error)) {
 	if yield {
 		args = []string{m.channel, m.session.id, microseconds(yieldTime), microseconds(yieldEvery)}
 	}
-	m.session.run(before, releaseScript, m.keys(), args, done)
+	m.session.run(before, releaseScript, m.keys(), args, func(text string, err error) {
+		if text == "notyet" {
+			// The session is there again: a server that did not know the script has run it
+			// after the next claim. It tells them when it leaves.
+			m.session.mu.Lock()
+			m.told = true
+			m.session.mu.Unlock()
+		}
+		done(text, err)
+	})
 }
 
 // keys returns the keys of the lock.

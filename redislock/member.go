@@ -300,9 +300,12 @@ func (m *member) tell(before []command, yield bool, done func(string, error)) {
 	m.session.run(before, releaseScript, m.keys(), args, func(text string, err error) {
 		if text == "notyet" {
 			// The session is there again: a server that did not know the script has run it
-			// after the next claim. It tells them when it leaves.
+			// after the next claim, which may be that of another member. It tells them when
+			// it leaves.
 			m.session.mu.Lock()
-			m.told = true
+			if now := m.session.members[m.channel]; now != nil {
+				now.told = true
+			}
 			m.session.mu.Unlock()
 		}
 		done(text, err)

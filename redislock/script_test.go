@@ -206,6 +206,36 @@ func TestMembersAreForgotten(t *testing.T) {
 	})
 }
 
+// A server that does not know a script runs it later than what was sent after it: that of
+// a release, perhaps, when the session is on the channel again, as another member. It is
+// that one that tells those who wait, when it leaves.
+func TestReleaseScriptThatComesLate(t *testing.T) {
+	d := newSingle(redistest.Start(t).Client(nil).Options(), Options{UnavailableTimeout: 10 * time.Second, HealthCheckInterval: 10 * time.Second})
+	l := locker.NewBase(d)
+	d.log = l.Logger()
+	defer l.Close()
+	lock, err := l.Acquire(t.Context(), "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := d.only.current("n")
+	earlier := &member{session: s, name: "n", channel: "n"}
+	answers := make(chan answer, 1)
+	earlier.tell(nil, false, answerTo(answers))
+	if text, err := s.await(t.Context(), answers); text != "notyet" {
+		t.Fatal(text, err)
+	}
+	s.mu.Lock()
+	told := s.members["n"].told
+	s.mu.Unlock()
+	if !told {
+		t.Error("the one who holds the lock does not know that others may wait")
+	}
+	if err := lock.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func membersAreForgotten(t *testing.T, newDriver func() *driver) {
 	open := func() (*driver, *locker.Base) {
 		d := newDriver()

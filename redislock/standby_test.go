@@ -44,6 +44,21 @@ func inBackground(ctx context.Context, t *testing.T, l locker.Locker, opts ...lo
 	return got
 }
 
+// releaseBoth releases the locks that two have acquired, one after the other.
+func releaseBoth(t *testing.T, first, second <-chan locker.Lock) {
+	t.Helper()
+	for range 2 {
+		select {
+		case lock := <-first:
+			first = nil
+			release(t, lock)
+		case lock := <-second:
+			second = nil
+			release(t, lock)
+		}
+	}
+}
+
 // One that stands by is given the lock: it sends nothing for it. What the message said
 // is true: who waits behind it is told when it releases.
 func TestStandbyIsGivenTheLock(t *testing.T) {
@@ -194,16 +209,7 @@ func TestStandbyTwice(t *testing.T) {
 	second := inBackground(t.Context(), t, open(t, s.Addr, 3), locker.WithCheckInterval(50*time.Millisecond))
 	poll(t, "both to stand by", func() bool { return s.Do("PUBSUB", "NUMSUB", "n").([]any)[1] == int64(3) })
 	release(t, held)
-	for range 2 {
-		select {
-		case lock := <-first:
-			first = nil
-			release(t, lock)
-		case lock := <-second:
-			second = nil
-			release(t, lock)
-		}
-	}
+	releaseBoth(t, first, second)
 }
 
 // What is in n-standby gives the lock to nobody who does not stand by.
@@ -283,16 +289,7 @@ func TestStandbyWithoutAQueue(t *testing.T) {
 				queued(t, s, "n", 2)
 				s.Do("DEL", "n-queue")
 				spoil(s, held)
-				for range 2 {
-					select {
-					case lock := <-first:
-						first = nil
-						release(t, lock)
-					case lock := <-second:
-						second = nil
-						release(t, lock)
-					}
-				}
+				releaseBoth(t, first, second)
 			})
 		}
 	})

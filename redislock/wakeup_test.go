@@ -3,7 +3,6 @@ package redislock_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -270,37 +269,4 @@ func TestPatternSubscriber(t *testing.T) {
 	queued(t, s, "n", 1) // but not yet subscribed to its wait channel
 	release(t, held)
 	got(t, next, time.Now(), bound)
-}
-
-// A server that has forgotten the scripts runs one later than what was sent after it. One
-// that releases the lock and takes it again at once tells those who have come meanwhile
-// all the same.
-func TestWakeUpWithoutScripts(t *testing.T) {
-	s := redistest.Start(t)
-	lockers := make([]*redislock.Locker, 64)
-	for i := range lockers {
-		lockers[i] = open(t, s.Addr, 3, locker.WithTimeout(bound), locker.WithCheckInterval(time.Hour))
-		release(t, acquire(t, lockers[i], "other"))
-	}
-	for i := range 10 {
-		name := fmt.Sprint("n", i) // that nobody has met others on
-		s.Do("SCRIPT", "FLUSH")
-		var all sync.WaitGroup
-		for _, l := range lockers {
-			all.Go(func() {
-				for range 2 {
-					lock, err := l.Acquire(t.Context(), name)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					time.Sleep(time.Millisecond) // the work
-					if err := lock.Release(t.Context()); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		all.Wait()
-	}
 }

@@ -13,12 +13,12 @@ const releaseGrace = 250 * time.Millisecond
 
 // A giveBack is the release of a hold, which may outlast the call that began it.
 type giveBack struct {
-	done chan struct{} // closed when the hold is released
-	err  error         // how that went; set before done is closed
-
-	mu       sync.Mutex
-	returned bool  // guarded by mu: the Release that began it has returned
-	told     error // guarded by mu: what that returned
+	mu       sync.Mutex    // guards what follows
+	over     bool          // the hold is released
+	err      error         // how that went
+	done     chan struct{} // closed then; made by the first who waits
+	returned bool          // the Release that began it has returned
+	told     error         // what that returned
 }
 
 // Release implements [Lock].
@@ -53,7 +53,7 @@ func (h *held) release(ctx context.Context) error {
 	if _, ok := h.hold.(Checker); ok {
 		_ = h.Err() // a loss that nobody has noticed is noticed now
 	}
-	g := &giveBack{done: make(chan struct{})}
+	g := &giveBack{}
 	first, _ := h.end(nil, g)
 	if first {
 		h.start(ctx, g, ctx.Done() != nil)
@@ -72,7 +72,7 @@ func (h *held) close() {
 		_ = h.free()
 		return
 	}
-	g := &giveBack{done: make(chan struct{})}
+	g := &giveBack{}
 	if first, _ := h.end(nil, g); first {
 		h.start(context.Background(), g, false)
 	}
@@ -85,7 +85,7 @@ func (h *held) start(ctx context.Context, g *giveBack, async bool) {
 		var passed bool
 		if hold, passed = h.pass(hold); passed {
 			h.state.trace.released(h, nil)
-			close(g.done)
+			g.end(nil)
 			return
 		}
 	}
@@ -126,9 +126,18 @@ func (h *held) gaveBack(g *giveBack, err error) {
 		err = fmt.Errorf("%w: release not confirmed: %w", ErrUnavailable, err)
 	}
 	h.state.trace.released(h, err)
-	g.err = err
-	close(g.done)
+	g.end(err)
 	h.base.lines.released(h)
+}
+
+// end takes in how the release went.
+func (g *giveBack) end(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over, g.err = true, err
+	if g.done != nil {
+		close(g.done)
+	}
 }
 
 // await waits until the lock is given back, or ctx ends, and returns how that
@@ -140,11 +149,8 @@ func (g *giveBack) await(ctx context.Context, began bool) error {
 	if g.returned {
 		return g.told
 	}
-	var err error
-	select {
-	case <-g.done:
-		err = g.err
-	default:
+	err := g.err
+	if !g.over {
 		err = ended(ctx)
 	}
 	if began {
@@ -156,9 +162,19 @@ func (g *giveBack) await(ctx context.Context, began bool) error {
 // wait waits for the end of the release, until ctx ends; if ctx has ended
 // already, for the grace.
 func (g *giveBack) wait(ctx context.Context) {
+	g.mu.Lock()
+	if g.over {
+		g.mu.Unlock()
+		return
+	}
+	if g.done == nil {
+		g.done = make(chan struct{})
+	}
+	done := g.done
+	g.mu.Unlock()
 	if ctx.Err() == nil {
 		select {
-		case <-g.done:
+		case <-done:
 		case <-ctx.Done():
 		}
 		return
@@ -166,7 +182,7 @@ func (g *giveBack) wait(ctx context.Context) {
 	grace := time.NewTimer(releaseGrace)
 	defer grace.Stop()
 	select {
-	case <-g.done:
+	case <-done:
 	case <-grace.C:
 	}
 }

@@ -28,7 +28,8 @@ func (s *session) runBy(send func(...command), before []command, sc *script, key
 		return
 	}
 	words := func(command, script string) []string {
-		return append(append([]string{command, script, countOf(keys)}, keys...), args...)
+		w := append(make([]string, 0, 3+len(keys)+len(args)), command, script, countOf(keys))
+		return append(append(w, keys...), args...)
 	}
 	code := sc.on(s.node)
 	send(append(before, command{words: words("EVALSHA", code.sha), done: func(r reply, err error) {

@@ -25,11 +25,14 @@ type claim struct {
 	asked      bool  // a run of the script is under way
 	named      bool  // which was told who has answered that it holds the lock
 	answers    chan answer
-	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed, or has failed
+	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed, or has failed; nil where the script comes after it anyway
 }
 
 func (m *member) newClaim(a *locker.Attempt) *claim {
-	c := &claim{member: m, renewal: a.CheckInterval, answers: make(chan answer, 1), subscribed: make(chan struct{})}
+	c := &claim{member: m, renewal: a.CheckInterval, answers: make(chan answer, 1)}
+	if !m.session.fast {
+		c.subscribed = make(chan struct{})
+	}
 	if a.Behind > 0 {
 		c.reserve = tokenBlock + min(a.Behind, maxBehind)
 	}
@@ -46,13 +49,14 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 	}
 	m.claiming, m.granted, m.unsure, m.moved = true, m.grant != "", false, false
 	c.sent = time.Now()
-	m.holder, m.answered = "", make(chan struct{})
+	m.holder, m.answered = "", nil
 	return c
 }
 
 // send subscribes and runs the script.
 func (c *claim) send() {
-	c.run([]command{c.session.wire.subscribe(func(_ reply, err error) {
+	before := make([]command, 0, 2) // and the script
+	c.run(append(before, c.session.wire.subscribe(func(_ reply, err error) {
 		if err != nil {
 			c.session.mu.Lock()
 			c.refused = err
@@ -62,12 +66,14 @@ func (c *claim) send() {
 			default: // the script's is first: without the subscription it is no grant
 			}
 		}
-		close(c.subscribed)
-	}, c.channel, c.holdChannel)})
+		if c.subscribed != nil {
+			close(c.subscribed)
+		}
+	}, c.channel, c.holdChannel)))
 }
 
 func (c *claim) run(before []command) {
-	s, o := c.session, &c.session.node.options
+	s := c.session
 	c.asked = true
 	s.mu.Lock()
 	known := c.holder
@@ -84,9 +90,9 @@ func (c *claim) run(before []command) {
 	}
 	s.mu.Unlock()
 	s.runBy(s.wire.sendQuietly, before, claimScript,
-		c.keys(),
+		c.keys,
 		[]string{c.channel, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
-			microseconds(o.SettleTime), microseconds(o.lease()), known},
+			s.node.settleTime, s.node.settleLong, known},
 		func(text string, err error) {
 			if err == nil {
 				s.mu.Lock()
@@ -189,6 +195,9 @@ func (c *claim) await(ctx context.Context) (string, error) {
 // pause waits for d, or until somebody has answered the ping.
 func (c *claim) pause(ctx context.Context, d time.Duration) error {
 	c.session.mu.Lock()
+	if c.answered == nil && c.holder == "" {
+		c.answered = make(chan struct{})
+	}
 	answered := c.answered
 	if c.holder != "" {
 		answered = nil
@@ -264,13 +273,15 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 
 func parseWon(text string) (token uint64, waiting bool, pause time.Duration, err error) {
 	var queued, settle int64
-	f := strings.Fields(text)
-	if len(f) != 4 {
+	rest, won := strings.CutPrefix(text, messageWon)
+	tokenText, rest, more := strings.Cut(rest, " ")
+	queuedText, settleText, all := strings.Cut(rest, " ")
+	if !won || !more || !all {
 		return 0, false, 0, fmt.Errorf("%w: %q from a script", errProtocol, text)
 	}
-	if token, err = strconv.ParseUint(f[1], 10, 64); err == nil {
-		if queued, err = strconv.ParseInt(f[2], 10, 64); err == nil {
-			settle, err = strconv.ParseInt(f[3], 10, 64)
+	if token, err = strconv.ParseUint(tokenText, 10, 64); err == nil {
+		if queued, err = strconv.ParseInt(queuedText, 10, 64); err == nil {
+			settle, err = strconv.ParseInt(settleText, 10, 64)
 		}
 	}
 	return token, queued > 0, time.Duration(settle) * time.Microsecond, err

@@ -14,12 +14,13 @@ import (
 
 // A driver makes attempts, in the Redis of one client.
 type driver struct {
-	options Options
-	whoami  string
-	log     *slog.Logger
-	running sync.WaitGroup // all goroutines
-	ctx     context.Context
-	cancel  context.CancelFunc // ends what Close need not wait for
+	options                Options
+	whoami                 string
+	settleTime, settleLong string // for claim.lua
+	log                    *slog.Logger
+	running                sync.WaitGroup // all goroutines
+	ctx                    context.Context
+	cancel                 context.CancelFunc // ends what Close need not wait for
 
 	cannotKill atomic.Bool // the server does not allow it
 
@@ -30,7 +31,7 @@ type driver struct {
 var errClosing = errors.New("closed")
 
 func newDriver(o Options) *driver {
-	d := &driver{options: o, whoami: whoami()}
+	d := &driver{options: o, whoami: whoami(), settleTime: microseconds(o.SettleTime), settleLong: microseconds(o.lease())}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d
 }

@@ -66,7 +66,7 @@ func (m *member) brokenBy(token string) (leave func()) {
 	if m.standby != nil {
 		m.attempt.Wake() // nobody holds it, perhaps: then this one does, when it has looked
 	}
-	if h == nil || m.lingers.now || m.busy != nil {
+	if h == nil || m.lingers.now || m.busy {
 		return nil
 	}
 	if t, err := strconv.ParseUint(token, 10, 64); token != "" && token != "0" && (err != nil || t < h.first || t > h.token) {

@@ -19,12 +19,14 @@ type member struct {
 	channel     string // of the lock; the other channels, and the keys, begin with it
 	holdChannel string
 	waitChannel string
+	keys        []string
 
 	// Guarded by session.mu.
 	attempt  *locker.Attempt // to wake who waits
 	interval time.Duration   // its check interval
 	near     *time.Timer     // has one look who came to the front of the queue; nil: never yet
-	busy     chan struct{}   // closed when what is under way on the wire has ended; nil: nothing is
+	busy     bool            // something is under way on the wire
+	idle     chan struct{}   // closed when that has ended; nil: nobody waits for it
 	claiming bool            // subscribed to the lock, not sure to hold it
 	granted  bool            // the server has said that it has won
 	standby  *claim          // by which it stands by; nil: it does not
@@ -40,7 +42,7 @@ type member struct {
 	told     bool            // that others wait
 	pinged   bool            // by somebody that is not of this library
 	holder   string          // who has answered the claim's ping
-	answered chan struct{}   // closed when holder is set
+	answered chan struct{}   // closed when holder is set; nil: nobody waits for it
 	doubt    doubt           // about those who keep one who waits from the lock
 	lingers  lingering
 }
@@ -87,6 +89,21 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 	return m.claim(ctx, a, false)
 }
 
+// newMember returns a part in a lock that is new. All that begins with the channel is
+// one string: it is made for each lock that is taken.
+func newMember(s *session, name, channel string) *member {
+	all := channel + ":h:" + s.id + channel + ":w:" + s.id +
+		channel + "-fence" + channel + "-holder" + channel + "-queue" + channel + "-yield" + channel + "-standby"
+	cut := func(suffix int) (part string) {
+		part, all = all[:len(channel)+suffix], all[len(channel)+suffix:]
+		return part
+	}
+	m := &member{session: s, name: name, channel: channel}
+	m.holdChannel, m.waitChannel = cut(len(":h:")+len(s.id)), cut(len(":w:")+len(s.id))
+	m.keys = []string{cut(len("-fence")), cut(len("-holder")), cut(len("-queue")), cut(len("-yield")), cut(len("-standby"))}
+	return m
+}
+
 // member returns the session's part in a lock when nothing is under way on it.
 func (s *session) member(ctx context.Context, a *locker.Attempt) (*member, error) {
 	channel := s.node.channelOf(a.Name)
@@ -98,18 +115,21 @@ func (s *session) member(ctx context.Context, a *locker.Attempt) (*member, error
 		}
 		m := s.members[channel]
 		if m == nil {
-			m = &member{session: s, name: a.Name, channel: channel, holdChannel: channel + ":h:" + s.id, waitChannel: channel + ":w:" + s.id}
+			m = newMember(s, a.Name, channel)
 			s.members[channel] = m
 		}
-		busy := m.busy
-		if busy == nil {
+		if !m.busy {
 			m.attempt, m.interval = a, a.CheckInterval
 			s.mu.Unlock()
 			return m, nil
 		}
+		if m.idle == nil {
+			m.idle = make(chan struct{})
+		}
+		idle := m.idle
 		s.mu.Unlock()
 		select {
-		case <-busy:
+		case <-idle:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -125,14 +145,16 @@ func (m *member) begin() (end func()) {
 
 // beginWith is begin. session.mu is held.
 func (m *member) beginWith() (end func()) {
-	busy := make(chan struct{})
-	m.busy = busy
+	m.busy = true
 	return func() {
 		m.session.mu.Lock()
 		defer m.session.mu.Unlock()
-		m.busy = nil
+		m.busy = false
 		m.forget()
-		close(busy)
+		if m.idle != nil {
+			close(m.idle)
+			m.idle = nil
+		}
 	}
 }
 
@@ -140,7 +162,7 @@ func (m *member) beginWith() (end func()) {
 func (m *member) dropUnused() {
 	m.session.mu.Lock()
 	defer m.session.mu.Unlock()
-	if m.busy == nil {
+	if !m.busy {
 		m.forget()
 	}
 }
@@ -297,7 +319,7 @@ func (m *member) tell(before []command, yield bool, done func(string, error)) {
 	if yield {
 		args = []string{m.channel, m.session.id, microseconds(yieldTime), microseconds(yieldEvery)}
 	}
-	m.session.run(before, releaseScript, m.keys(), args, func(text string, err error) {
+	m.session.run(before, releaseScript, m.keys, args, func(text string, err error) {
 		if text == "notyet" {
 			// The session is there again: a server that did not know the script has run it
 			// after the next claim, which may be that of another member. It tells them when
@@ -310,11 +332,6 @@ func (m *member) tell(before []command, yield bool, done func(string, error)) {
 		}
 		done(text, err)
 	})
-}
-
-// keys returns the keys of the lock.
-func (m *member) keys() []string {
-	return []string{m.channel + "-fence", m.channel + "-holder", m.channel + "-queue", m.channel + "-yield", m.channel + "-standby"}
 }
 
 // leave gives up the place in the queue.
@@ -351,7 +368,7 @@ func (s *session) leave(ctx context.Context, name string) {
 		s.wire.send(unsubscribe...)
 	}
 	if queued {
-		if _, err := s.ask(ctx, leaveScript, m.keys(), []string{m.channel, s.id}); err != nil {
+		if _, err := s.ask(ctx, leaveScript, m.keys, []string{m.channel, s.id}); err != nil {
 			s.node.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
 		}
 	}

@@ -212,6 +212,8 @@ func (m *member) answeredWith(text string, toClaim bool) {
 	m.doubt.answered(who)
 	if toClaim && m.claiming && m.holder == "" && p.Mode != "pending" {
 		m.holder = who
-		close(m.answered)
+		if m.answered != nil {
+			close(m.answered)
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 type reading struct {
 	mu     sync.Mutex // held by the one who reads
 	from   *bufio.Reader
+	list   []reply // of a push, to use again
 	rests  atomic.Bool
 	goOn   chan struct{} // has read rest no more
 	left   chan struct{} // a caller has read
@@ -180,11 +181,15 @@ func (w *wire) help(done func() bool) {
 
 // readNext reads a value, and takes it in. It reports whether an answer has come.
 func (w *wire) readNext() (answered bool, err error) {
-	v, err := readReply(w.reading.from, 0)
+	r := &w.reading
+	v, err := readReplyWith(r.from, 0, r.list)
 	if err != nil {
 		return false, err
 	}
 	w.heard.Add(1)
+	if v.kind == '>' {
+		r.list = v.list
+	}
 	if !v.isPush(w.resp3) {
 		return true, w.answer(v)
 	}

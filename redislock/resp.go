@@ -63,7 +63,10 @@ func (r *reply) err() error {
 }
 
 // readReply reads one value.
-func readReply(r *bufio.Reader, depth int) (reply, error) {
+func readReply(r *bufio.Reader, depth int) (reply, error) { return readReplyWith(r, depth, nil) }
+
+// readReplyWith is readReply with a list to use for a push of RESP3, which nobody keeps.
+func readReplyWith(r *bufio.Reader, depth int, list []reply) (reply, error) {
 	line, err := readLine(r)
 	if err != nil {
 		return reply{}, err
@@ -91,7 +94,9 @@ func readReply(r *bufio.Reader, depth int) (reply, error) {
 		if v.kind == '%' {
 			n *= 2
 		}
-		if n > 0 {
+		if v.kind == '>' && n <= cap(list) {
+			v.list = list[:0]
+		} else if n > 0 {
 			v.list = make([]reply, 0, min(n, 4))
 		}
 		for range n {

@@ -219,7 +219,7 @@ func (s *session) gone(channel string) {
 		m.hold = nil
 		m.lingers.stop()
 		s.drop()
-		if m.busy == nil {
+		if !m.busy {
 			m.forget()
 		}
 	} else if m != nil {
@@ -285,8 +285,7 @@ func (s *session) contendedSince(name string, d time.Duration) bool {
 // leave a channel, or to subscribe to that of one who waits. The session would
 // stay on a channel, or be missing, without knowing; its end puts that right.
 func (s *session) insist(err error) {
-	var refused serverError
-	if errors.As(err, &refused) && s.ended() == nil && !isRedirect(err) { // then the channel is gone anyway
+	if _, refused := errors.AsType[serverError](err); refused && s.ended() == nil && !isRedirect(err) { // then the channel is gone anyway
 		s.end(fmt.Errorf("the server refuses to change a subscription: %w", err))
 	}
 }

@@ -15,7 +15,7 @@
 //
 // Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
 // token), n-holder, n-queue, n-yield and n-standby. The keys are hints, which expire when
-// a name was not used for 7 days: one that is deleted, evicted or forged costs order or
+// a name was not used for 7 to 8 days: one that is deleted, evicted or forged costs order or
 // time, not exclusion, but in one case, see below. Each session has a channel
 // locker:session:*. Who may publish on the channels of a lock is trusted, as are those who
 // may hold it: what is said there is believed.

@@ -39,17 +39,22 @@ func requireRedis(t *testing.T) {
 }
 
 func TestRunWritesWhatItMeasured(t *testing.T) {
-	for _, c := range []struct {
+	type test struct {
 		workload   string
 		redis      bool
 		contenders []string
-	}{
+	}
+	tests := []test{
 		{"redis/free lock, all processors", true, []string{ours, ours + ", Linger", "bsm/redislock", "redsync", "rueidislock", "rueidislock, defaults", "by hand"}},
 		{"redis/hand-off", true, []string{ours, "rueidislock", "by hand"}},
 		{"redis/notice of loss", true, []string{ours}},
 		{"file/take-over after SIGKILL", false, []string{ours, "flock, polling", "flock, blocking"}},
 		{"memory/free lock", false, []string{ours, "moby/locker", "x/sync/semaphore"}},
-	} {
+	}
+	if len(processors()) > 1 {
+		tests = append(tests, test{"redis/free lock, a processor each", true, []string{ours, ours + ", Linger", "by hand"}})
+	}
+	for _, c := range tests {
 		t.Run(c.workload, func(t *testing.T) {
 			if c.redis {
 				requireRedis(t)

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // freeWorkloads are about locks that nobody else wants, which most locks are most of
@@ -35,7 +40,55 @@ func freeWorkloads() []workload {
 				},
 			})
 	}
+	return append(all, pinnedWorkloads()...)
+}
+
+// pinnedWorkloads are the same, but client and server are kept on one processor each, or
+// both on one: else which it is is for the kernel to say from one moment to the next, and
+// a processor that has to be woken takes longer than all else.
+func pinnedWorkloads() []workload {
+	cpus := processors()
+	if len(cpus) < 2 {
+		return nil
+	}
+	var all []workload
+	for _, w := range []struct {
+		what, about string
+		server      int
+	}{
+		{"one processor for client and server", "The same, with client and server kept on one processor: what the commands take, in both.", cpus[0]},
+		{"a processor each", "The same, with client and server kept on a processor each, which go to sleep and are woken for each command.", cpus[1]},
+	} {
+		all = append(all, workload{
+			name:       "redis/free lock, " + w.what,
+			about:      w.about,
+			contenders: func() []contender { return slices.Insert(of(inRedis), 1, lingering()) },
+			measure: func(ctx context.Context, l *lab, c contender, p places) (m *measured, err error) {
+				server, err := processOf(ctx, l.redis)
+				if err != nil {
+					return nil, err
+				}
+				for pid, cpu := range map[int]int{server: w.server, os.Getpid(): cpus[0]} {
+					unpin, err := pin(pid, cpu)
+					if err != nil {
+						return nil, err
+					}
+					defer func() { err = errors.Join(err, unpin()) }()
+				}
+				return free(ctx, c, p, 1, 1, pick(l, time.Second, 100*time.Millisecond))
+			},
+		})
+	}
 	return all
+}
+
+// processOf returns the process of a server.
+func processOf(ctx context.Context, c *redis.Client) (pid int, err error) {
+	info, err := c.InfoMap(ctx, "server").Result()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(info["Server"]["process_id"])
 }
 
 // free has goroutines acquire and release locks of their own, for a duration. procs

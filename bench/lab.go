@@ -62,6 +62,9 @@ func openLab(ctx context.Context, s settings, progress io.Writer) (_ *lab, err e
 	if l.Redis != "" {
 		l.redis = newRedisClient(l.places)
 	}
+	if len(processors()) < 2 {
+		l.skipped = append(l.skipped, "client and server kept on certain processors: this process cannot choose between two")
+	}
 	return l, nil
 }
 

@@ -166,7 +166,7 @@ func (b *Base) contend(w *waiter) (*held, error) {
 	o, a := &w.options, &w.line.attempt
 	var timer *time.Timer
 	for ; ; b.lines.again(w) {
-		g, err := b.lines.driver.Try(w, a)
+		g, err := b.try(w, a)
 		if err == nil {
 			return b.granted(w, g)
 		}
@@ -209,6 +209,25 @@ func (b *Base) contend(w *waiter) (*held, error) {
 			return nil, w.reason(outcome)
 		}
 	}
+}
+
+// try makes an attempt. If the Driver panics, or ends the goroutine, as t.FailNow does
+// in the Driver of a test, the next one in the line goes on.
+func (b *Base) try(w *waiter, a *Attempt) (g Grant, err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		_, _ = b.lines.giveUp(w)
+		w.free()
+		b.lines.mu.Lock()
+		defer b.lines.mu.Unlock()
+		b.ended()
+	}()
+	g, err = b.lines.driver.Try(w, a)
+	returned = true
+	return g, err
 }
 
 // outcome is what an attempt that ended with err has told.

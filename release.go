@@ -94,11 +94,20 @@ func (h *held) start(ctx context.Context, g *giveBack, async bool) {
 		return
 	}
 	if !async {
-		h.gaveBack(g, hold.Release(ctx))
+		h.giveBack(ctx, g, hold)
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
-	go func() { h.gaveBack(g, hold.Release(ctx)) }()
+	go h.giveBack(context.WithoutCancel(ctx), g, hold)
+}
+
+var errDidNotReturn = errors.New("the backend has panicked")
+
+// giveBack releases the hold. If that panics, or ends the goroutine, others can ask for
+// the lock all the same.
+func (h *held) giveBack(ctx context.Context, g *giveBack, hold Hold) {
+	err := errDidNotReturn
+	defer func() { h.gaveBack(g, err) }()
+	err = hold.Release(ctx)
 }
 
 // pass gives the lock to the next one in the line, if the hold allows it; else it

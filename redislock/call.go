@@ -27,18 +27,21 @@ func (s *session) runBy(send func(...command), before []command, sc *script, key
 		s.node.running.Go(func() { done(s.node.eval(sc, keys, args)) })
 		return
 	}
-	words := func(command, script string) []string {
-		w := append(make([]string, 0, 3+len(keys)+len(args)), command, script, countOf(keys))
-		return append(append(w, keys...), args...)
-	}
 	code := sc.on(s.node)
-	send(append(before, command{words: words("EVALSHA", code.sha), done: func(r reply, err error) {
+	send(append(before, evaluation("EVALSHA", code.sha, keys, args, func(text string, err error) {
 		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			s.wire.send(command{words: words("EVAL", code.text), done: func(r reply, err error) { done(r.text, err) }})
+			s.wire.send(evaluation("EVAL", code.text, keys, args, done))
 			return
 		}
-		done(r.text, err)
-	}})...)
+		done(text, err)
+	}))...)
+}
+
+// evaluation returns the command that runs a script on the session's connection.
+func evaluation(word, script string, keys, args []string, done func(string, error)) command {
+	words := append(make([]string, 0, 3+len(keys)+len(args)), word, script, countOf(keys))
+	words = append(append(words, keys...), args...)
+	return command{words: words, done: func(r reply, err error) { done(r.text, err) }}
 }
 
 // ask runs a script and waits for its answer, or the end of ctx or the session.

@@ -111,7 +111,7 @@ func (h *hold) Pass() (locker.Grant, bool) {
 	s := h.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !h.mayGoOn(time.Now()) {
+	if now := time.Now(); !h.mayGoOn(now) || !h.inTime(now) {
 		return locker.Grant{}, false
 	}
 	h.lost = nil
@@ -120,13 +120,24 @@ func (h *hold) Pass() (locker.Grant, bool) {
 }
 
 // mayGoOn reports whether the lock may be held again by this process without another
-// claim. Tokens must not overtake the clock of the server, which the next one has when
-// n-fence is lost. session.mu is held.
+// claim. session.mu is held.
 func (h *hold) mayGoOn(now time.Time) bool {
 	s := h.session
-	return s.cause == nil && h.gone == nil && !s.expired() && !h.told && !h.pinged && now.Before(h.until) &&
-		h.token < h.last && h.token-h.first < tokenBlock+uint64(now.Sub(h.won).Microseconds()) //nolint:gosec // it is not negative
+	return s.cause == nil && h.gone == nil && !s.expired() && !h.told && !h.pinged && now.Before(h.until) && h.token < h.last
 }
+
+// inTime reports whether the next token does not overtake the clock of the server, which
+// the next one has when n-fence is lost.
+func (h *hold) inTime(now time.Time) bool { return h.token-h.first < tokenBlock+h.age(now) }
+
+// isAhead reports whether the tokens that are reserved, and not used, are ahead of that
+// clock, by more than a claim takes.
+func (h *hold) isAhead(now time.Time) bool {
+	return h.token < h.last && h.last-h.first > tokenBlock+maxBehind+h.age(now)
+}
+
+// age is how many microseconds ago the lock was won.
+func (h *hold) age(now time.Time) uint64 { return uint64(now.Sub(h.won).Microseconds()) } //nolint:gosec // it is not negative
 
 // next returns the hold after h.
 func (h *hold) next() *hold {

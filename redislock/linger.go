@@ -1,6 +1,7 @@
 package redislock
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/golocker/locker"
@@ -35,9 +36,9 @@ type lingering struct {
 const lingerMark = " linger"
 
 // lingerTokens returns how many tokens to reserve for a lock that may linger: at most as
-// many as there are microseconds until the next claim, unless somebody else wants it. So
-// tokens do not run ahead of the server's clock, by which the next one is greater if
-// n-fence is lost.
+// many as there are microseconds until the next claim. So tokens do not run ahead of the
+// server's clock, by which the next one is greater if n-fence is lost. When the lock is
+// given up before that, those that are left are taken back: see lower.lua.
 func lingerTokens(linger, checkInterval time.Duration) int {
 	const most = 4096
 	return int(min(most, linger.Microseconds(), checkInterval.Microseconds()))
@@ -129,6 +130,8 @@ func (m *member) resume() (locker.Grant, bool) {
 	}
 	if m.hold.mayGoOn(time.Now()) {
 		defer s.mu.Unlock()
+		for !m.hold.inTime(time.Now()) { // a microsecond at most
+		}
 		m.lingers.now = false
 		m.hold = m.hold.next()
 		return locker.Grant{Token: m.hold.token, Hold: m.hold}, true
@@ -147,4 +150,12 @@ func (m *member) wanted() (leave func()) {
 	}
 	end := m.stopLingering()
 	return func() { m.unsubscribe(m.session.wire.send, nil, false, func(error) { end() }) }
+}
+
+// lowerFence returns the command that takes back the tokens that were reserved for h, which
+// ends, and not used. It is to run before what is sent after it, also on a server that does
+// not know the script.
+func (h *hold) lowerFence(done func(string, error)) command {
+	token := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	return evaluation("EVAL", lowerScript.on(h.session.node).text, h.keys[:1], []string{token(h.last), token(h.token)}, done)
 }

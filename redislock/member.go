@@ -276,7 +276,10 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 		}
 	}
 	yield := m.hold != nil && m.pinged
-	if m.hold != nil {
+	if h := m.hold; h != nil {
+		if h.isAhead(time.Now()) {
+			before = append(before, h.lowerFence(func(string, error) {}))
+		}
 		m.hold = nil
 		m.lingers.stop()
 		s.drop()

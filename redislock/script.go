@@ -43,6 +43,9 @@ var leaveLua string
 //go:embed lua/forget.lua
 var forgetLua string
 
+//go:embed lua/lower.lua
+var lowerLua string
+
 //go:embed lua/inspect.lua
 var inspectLua string
 
@@ -55,6 +58,7 @@ var (
 	releaseScript = newScript(giveLua, commonLua, releaseLua)
 	leaveScript   = newScript(commonLua, leaveLua)
 	forgetScript  = newScript(commonLua, forgetLua)
+	lowerScript   = newScript(lowerLua)
 	inspectScript = newScript(commonLua, inspectLua)
 	beatScript    = newScript(commonLua, beatLua)
 )

@@ -251,19 +251,29 @@ func (s *session) noteHeld(channel string) {
 	s.recent[channel] = struct{}{}
 }
 
-// forget deletes the hints that name the session, for as long as that is quick.
+// forget deletes the hints that name the session, and takes back the tokens of locks that
+// linger, for as long as that is quick.
 func (s *session) forget() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.node.options.UnavailableTimeout)
 	defer cancel()
 	s.mu.Lock()
 	recent := slices.Collect(maps.Keys(s.recent))
 	clear(s.recent)
+	var ahead []*hold
+	for _, m := range s.members {
+		if m.hold != nil && m.hold.isAhead(time.Now()) {
+			ahead = append(ahead, m.hold)
+		}
+	}
 	s.mu.Unlock()
-	answers := make(chan answer, len(recent))
+	answers := make(chan answer, len(recent)+len(ahead))
+	for _, h := range ahead {
+		s.wire.send(h.lowerFence(answerTo(answers)))
+	}
 	for _, channel := range recent {
 		s.run(nil, forgetScript, []string{channel + "-holder"}, []string{s.id}, answerTo(answers))
 	}
-	for range recent {
+	for range len(recent) + len(ahead) {
 		if _, err := s.await(ctx, answers); err != nil {
 			return
 		}

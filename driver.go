@@ -38,8 +38,8 @@ type Driver interface {
 }
 
 // An Attempt is what a Try is to do. It is the same variable in all Tries of
-// those who wait for a name one after another; a Driver that keeps it after Try
-// has returned may only call Wake.
+// those who wait for a name one after another: a Driver that keeps it after Try
+// has returned may call Wake, and neither read nor set its fields.
 type Attempt struct {
 	Name          string
 	Wait          bool          // when the lock is held, there will be another Try, or a Leave: keep a place

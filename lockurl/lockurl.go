@@ -39,10 +39,10 @@ import (
 //
 // A URL that is not valid is an error that matches [locker.ErrInvalid], whichever it
 // is, and nothing is opened. A backend is passed over when no connection to it can be
-// made, or the connection ends or stays silent. One that refuses (a wrong password, a
-// certificate, a directory without permission) is not: that is a mistake, and locks
-// elsewhere would exclude nobody. Its error, and that of backends of which none answers,
-// matches [locker.ErrUnavailable] or [locker.ErrInvalid]. Whether Redis permits all that
+// made, or the connection ends or stays silent, and a directory that cannot be made where
+// there is none. One that refuses (a wrong password, a certificate, a directory without
+// permission) is not: that is a mistake, and locks elsewhere would exclude nobody. Its
+// error, and that of backends of which none answers, matches [locker.ErrUnavailable] or [locker.ErrInvalid]. Whether Redis permits all that
 // locks need is not looked at.
 //
 // Open takes the dial and read timeouts of go-redis for each URL at most, 10 s if the

@@ -115,11 +115,15 @@ func free(ctx context.Context, c contender, p places, goroutines, procs int, d t
 	if err != nil {
 		return nil, err
 	}
+	made := float64(len(took)) / time.Since(start).Seconds()
 	m := &measured{}
 	if goroutines > 1 {
-		m.add("pairs", perSecond, float64(len(took))/time.Since(start).Seconds())
+		m.add("pairs", perSecond, made)
+		m.add("acquire and release", seconds, took...)
+	} else {
+		m.add("acquire and release", seconds, took...)
+		m.add("pairs", perSecond, made)
 	}
-	m.add("acquire and release", seconds, took...)
 	return m, nil
 }
 

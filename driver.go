@@ -12,8 +12,9 @@ import (
 // call for that name is made. Acquires of one name through one Base never meet
 // in the Driver; it excludes other processes, and other Drivers of this one.
 //
-// Where a Try or a Release panics, or ends the goroutine, the panic reaches the caller,
-// the name can be acquired again, and Close does not wait for the call.
+// Where a Try or a Release panics, or ends the goroutine, the name can be acquired again,
+// and Close does not wait for the call. The panic reaches the caller; but a Release whose
+// ctx can end has a goroutine of its own, whose panic ends the program.
 //
 // A Driver, or the Hold it grants, may also be a [Granter], a [Queue], a [Checker],
 // a [Watcher], a [Passer] or an [AsyncReleaser]. A Driver may be an [Inspector], too,

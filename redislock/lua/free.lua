@@ -1,9 +1,9 @@
 -- The first part of claim.lua, for a lock that is free, as most are: nobody else is on
--- its channel, nobody waits, it is not left to portalocker, and no other session has
--- held it last, or is to be settled after. Then nothing of what comes after this is needed; the answer is the
--- same. Whatever else it finds, an error too, is for claim.lua. Tokens are compared as
--- strings, and the keys keep their expiry where it was set within the same 100,000
--- seconds, as their last token tells: together a sixth of what this takes.
+-- its channel, nobody waits, it is not left to portalocker, and no other session has held
+-- it last, or is to be settled after. Then nothing of what comes after this is needed; the
+-- answer is the same. Whatever else it finds, an error too, is for claim.lua. Tokens are
+-- compared as strings, and the keys keep their expiry where it was set within the same
+-- 100,000 seconds, as their last token tells: together a sixth of what this takes.
 -- A step of ../protocol.pml: a change here asks for one there.
 do
   local n, sid, reserve, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[7]

@@ -215,3 +215,50 @@ func TestPass(t *testing.T) {
 		matches(t, passed.Err(), cause)
 	})
 }
+
+// A slowStarter blocks while it begins its release, which is confirmed later.
+type slowStarter struct{ begin, confirm time.Duration }
+
+func (s slowStarter) Release(context.Context) error { panic("not called: it is an AsyncReleaser") }
+
+func (s slowStarter) StartRelease(done func(error)) {
+	time.Sleep(s.begin)
+	time.AfterFunc(s.confirm, func() { done(nil) })
+}
+
+// The grace is for a ctx that had ended before Release was called, and not for one that
+// ends while the release is begun.
+func TestReleaseGrace(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends, returns time.Duration // of the ctx, and of Release
+		confirmed     bool
+	}{
+		"ended before":         {0, 260 * time.Millisecond, false},
+		"ends meanwhile":       {5 * time.Millisecond, 10 * time.Millisecond, false},
+		"ends after the start": {20 * time.Millisecond, 20 * time.Millisecond, false},
+		"ends later":           {time.Hour, time.Second + 10*time.Millisecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := locker.NewBase(&fake{try: func(context.Context, *locker.Attempt) (locker.Grant, error) {
+					return locker.Grant{Token: 1, Hold: slowStarter{10 * time.Millisecond, time.Second}}, nil
+				}})
+				lock, err := l.Acquire(t.Context(), "x")
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), c.ends)
+				defer cancel()
+				start := time.Now()
+				err = lock.Release(ctx)
+				if took := time.Since(start); took != c.returns {
+					t.Errorf("Release took %v, want %v", took, c.returns)
+				}
+				if c.confirmed && err != nil || !c.confirmed && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Release: %v", err)
+				}
+				l.Close()
+			})
+		})
+	}
+}

@@ -50,6 +50,7 @@ func (h *held) free() error {
 }
 
 func (h *held) release(ctx context.Context) error {
+	late := ctx.Err() != nil
 	if _, ok := h.hold.(Checker); ok {
 		_ = h.Err() // a loss that nobody has noticed is noticed now
 	}
@@ -63,7 +64,7 @@ func (h *held) release(ctx context.Context) error {
 			return err // lost
 		}
 	}
-	return g.await(ctx, first)
+	return g.await(ctx, late, first)
 }
 
 // close releases h for Close, which waits for the end of it elsewhere.
@@ -151,8 +152,8 @@ func (g *giveBack) end(err error) {
 
 // await waits until the lock is given back, or ctx ends, and returns how that
 // went. What the Release that began it returned is what all later ones return.
-func (g *giveBack) await(ctx context.Context, began bool) error {
-	g.wait(ctx)
+func (g *giveBack) await(ctx context.Context, late, began bool) error {
+	g.wait(ctx, late)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.returned {
@@ -168,9 +169,9 @@ func (g *giveBack) await(ctx context.Context, began bool) error {
 	return err
 }
 
-// wait waits for the end of the release, until ctx ends; if ctx has ended
-// already, for the grace.
-func (g *giveBack) wait(ctx context.Context) {
+// wait waits for the end of the release, until ctx ends; if it is late, as ctx had ended
+// before the call, for the grace.
+func (g *giveBack) wait(ctx context.Context, late bool) {
 	g.mu.Lock()
 	if g.over {
 		g.mu.Unlock()
@@ -181,7 +182,7 @@ func (g *giveBack) wait(ctx context.Context) {
 	}
 	done := g.done
 	g.mu.Unlock()
-	if ctx.Err() == nil {
+	if !late {
 		select {
 		case <-done:
 		case <-ctx.Done():

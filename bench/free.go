@@ -64,6 +64,8 @@ func pinnedWorkloads() []workload {
 			about:      w.about,
 			contenders: func() []contender { return slices.Insert(of(inRedis), 1, lingering()) },
 			measure: func(ctx context.Context, l *lab, c contender, p places) (m *measured, err error) {
+				// As it is set, it does not follow the processors that are left.
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)))
 				server, err := processOf(ctx, l.redis)
 				if err != nil {
 					return nil, err

@@ -37,10 +37,17 @@ func TestFreeIsAsClaim(t *testing.T) {
 			c.Set(ctx, "n-holder", hint(sessionB, "8", "0"), 0)
 			return []string{"n", "n:h:" + sessionB}
 		},
-		"a hint of nothing":    func() []string { c.Set(ctx, "n-holder", "who knows", 0); return nil },
-		"a hint in a list":     func() []string { c.RPush(ctx, "n-holder", "who knows"); return nil },
-		"an old token":         func() []string { c.Set(ctx, "n-fence", 41, 0); return nil },
-		"a long one":           func() []string { c.Set(ctx, "n-fence", "aaaaaaaaaaaaaaaa", 0); return nil },
+		"a hint of nothing": func() []string { c.Set(ctx, "n-holder", "who knows", 0); return nil },
+		"a hint in a list":  func() []string { c.RPush(ctx, "n-holder", "who knows"); return nil },
+		"an old token":      func() []string { c.Set(ctx, "n-fence", 41, 0); return nil },
+		"a long one":        func() []string { c.Set(ctx, "n-fence", "aaaaaaaaaaaaaaaa", 0); return nil },
+		"a long number":     func() []string { c.Set(ctx, "n-fence", "0x0872833d753207", 0); return nil },
+		"one with blanks":   func() []string { c.Set(ctx, "n-fence", "         2.4e+15", 0); return nil },
+		"one of today, held": func() []string {
+			c.Set(ctx, "n-fence", time.Now().UnixMicro(), 0)
+			c.Set(ctx, "n-holder", hint(sessionA, "8", "0"), 0)
+			return nil
+		},
 		"one of last week":     func() []string { c.Set(ctx, "n-fence", time.Now().AddDate(0, 0, -7).UnixMicro(), 0); return nil },
 		"one of today":         func() []string { c.Set(ctx, "n-fence", time.Now().UnixMicro(), 0); return nil },
 		"one of soon":          func() []string { c.Set(ctx, "n-fence", time.Now().Add(time.Hour).UnixMicro(), 0); return nil },
@@ -217,46 +224,4 @@ func TestGiveIsAsRelease(t *testing.T) {
 			t.Errorf("%s: %s", what, outcomes[0])
 		}
 	}
-}
-
-// For a lock that is free, the expiry of the keys is set anew once in 100,000 seconds, so that they are kept for
-// seven days after each use.
-func TestFreeKeepsExpiry(t *testing.T) {
-	s := redistest.Start(t)
-	c := s.Client(nil)
-	ctx := t.Context()
-	subscribed := subscribeTo(t, c, "n", "n:h:"+sessionA)
-	defer subscribed.Close()
-	const full, week = 704800 * time.Second, 7 * 24 * time.Hour
-	claim := func() {
-		t.Helper()
-		keys := []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}
-		answer, err := c.Eval(ctx, claimScript.plain().text, keys, "n", sessionA, "1", "0", "run", "3 2 host", expiry, "10000", "750000", "").Text()
-		if _, _, _, bad := parseWon(answer); err != nil || bad != nil {
-			t.Fatal(answer, err)
-		}
-	}
-	want := func(what string, left time.Duration) {
-		t.Helper()
-		for _, key := range []string{"n-fence", "n-holder"} {
-			if ttl := c.TTL(ctx, key).Val(); ttl > left || ttl < left-time.Minute {
-				t.Errorf("%s: %s expires in %v, want %v", what, key, ttl, left)
-			}
-		}
-	}
-	claim()
-	want("the first claim", full)
-	c.Expire(ctx, "n-fence", week)
-	c.Expire(ctx, "n-holder", week)
-	if before := c.Get(ctx, "n-fence").Val(); before[:5] == fmt.Sprint(time.Now().Add(time.Minute).UnixMicro())[:5] {
-		claim()
-		want("a claim soon after it", week)
-	}
-	c.Set(ctx, "n-fence", time.Now().Add(-100_000*time.Second).UnixMicro(), week)
-	claim()
-	want("a claim after 100,000 seconds", full)
-	c.Expire(ctx, "n-fence", week)
-	c.Del(ctx, "n-holder")
-	claim()
-	want("a claim without n-holder", full)
 }

@@ -37,7 +37,7 @@ const (
 	maxCrowded = 256
 	maxPongs   = 4096     // answers to pings on their way
 	maxForeign = 64       // of them, those to pings that are not of this library
-	expiry     = "704800" // seconds: a key is kept for 7 days after its last use, and the 100,000 in which free.lua does not set it again
+	expiry     = "604800" // seconds that a key is kept after its last use: 7 days
 )
 
 // failoverAddr is what go-redis calls the address of a client of NewFailoverClient.

@@ -261,6 +261,9 @@ func (c *claim) won(ctx context.Context, text string) (locker.Grant, error) {
 	}
 	switch {
 	case err == nil:
+		if !s.brief.Load() {
+			s.wire.reading.goesOn() // to hear of a loss at once
+		}
 		return locker.Grant{Token: token, Hold: h}, nil
 	case s.ended() != nil:
 		return locker.Grant{}, s.ended()

@@ -155,6 +155,7 @@ func (h *hold) StartRelease(done func(error)) {
 		done(fmt.Errorf("%w: %w", locker.ErrLost, gone)) // it has left the channel, or does
 		return
 	}
+	h.session.brief.Store(time.Since(h.won) < restTime)
 	end := h.begin()
 	var answered atomic.Bool
 	wire := h.session.wire

@@ -14,8 +14,10 @@ import (
 // (help). That saves two changes of goroutines, and of threads, which take as long as
 // all else that a free lock costs in the process. So read rests when such a caller has
 // had its answer, as it may soon have another question. It goes on as soon as there is
-// something that nobody else reads, and when there was nothing for a while. Where others
-// want the locks it does not rest: what they have to say is to be heard at once.
+// something that nobody else reads, and when there was nothing for a while; and at once
+// when a lock was acquired that is likely to be held for longer, as the one before it was.
+// Where others want the locks it does not rest: what they have to say is to be heard at
+// once.
 type reading struct {
 	mu     sync.Mutex // held by the one who reads
 	from   *bufio.Reader
@@ -32,13 +34,13 @@ type reading struct {
 }
 
 const (
-	// restTime is how long nobody may read; and how long a caller may when read is to go
-	// on, so that its ctx has to wait for twice that at most. A timer that ends before the
-	// kernel's next tick, which comes every 4 ms on most machines, has the kernel set the
-	// hardware's each time that a caller waits for its answer: in a virtual machine that
-	// took 20 us of a pair's 70 (2 ms: 71, 4: 59, 5: 51, 6 to 1000: 49, client and server on
-	// one processor).
-	restTime = 6 * time.Millisecond
+	// restTime is how long nobody may read, so that a holder may hear late of its loss,
+	// which SettleTime has to cover; and how long a caller may when read is to go on, so that its
+	// ctx has to wait for twice that at most. A timer that ends before the kernel's next
+	// tick, which comes every 4 ms on most machines, has the kernel set the hardware's each
+	// time that a caller waits for its answer: in a virtual machine that took 20 us of a
+	// pair's 70 (2 ms: 71, 4: 59, 5: 51, 6 to 1000: 49, client and server on one processor).
+	restTime = 5 * time.Millisecond
 	// farTime is how long callers do not read when an answer has taken longer.
 	farTime = time.Second
 	// busyTime is how long read does not rest when somebody has wanted a lock that
@@ -122,10 +124,15 @@ func (w *wire) takeOver(timer *time.Timer) {
 // resume has read go on.
 func (r *reading) resume() {
 	if r.rests.Load() {
-		select {
-		case r.goOn <- struct{}{}:
-		default:
-		}
+		r.goesOn()
+	}
+}
+
+// goesOn has read go on, also if it is just about to rest.
+func (r *reading) goesOn() {
+	select {
+	case r.goOn <- struct{}{}:
+	default:
 	}
 }
 

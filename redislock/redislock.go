@@ -15,7 +15,7 @@
 //
 // Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
 // token), n-holder, n-queue, n-yield and n-standby. The keys are hints, which expire when
-// a name was not used for 7 to 8 days: one that is deleted, evicted or forged costs order or
+// a name was not used for 7 days: one that is deleted, evicted or forged costs order or
 // time, not exclusion, but in one case, see below. Each session has a channel
 // locker:session:*. Who may publish on the channels of a lock is trusted, as are those who
 // may hold it: what is said there is believed.
@@ -137,6 +137,9 @@ type Options struct {
 	// whose connection was cut: time for that holder to hear of it. The default
 	// is 10 ms. After a holder whose server was restarted or replaced, the wait
 	// is three quarters of UnavailableTimeout.
+	//
+	// A process that has just released a lock which it held for less than 5 ms may read
+	// nothing for so long: a SettleTime that is not well above that does not cover it.
 	SettleTime time.Duration
 
 	// HealthCheckInterval is how often an idle session is checked with a PING.

@@ -30,6 +30,7 @@ type session struct {
 	publications chan publication // answers to pings that go by the client
 	opened       time.Time
 	until        atomic.Int64 // the end of the lease: nanoseconds since opened; 0: there is none
+	brief        atomic.Bool  // the latest lock was held for less than restTime
 
 	mu      sync.Mutex
 	lease   lease                // guarded by mu, but for until

@@ -90,7 +90,7 @@ func (c *claim) run(before []command) {
 	}
 	s.mu.Unlock()
 	s.runBy(s.wire.sendQuietly, before, claimScript,
-		c.keys,
+		c.keys(),
 		[]string{c.channel, s.id, wait, strconv.Itoa(c.reserve), s.dialed.runID, s.about, expiry,
 			s.node.settleTime, s.node.settleLong, known},
 		func(text string, err error) {

@@ -157,5 +157,5 @@ func (m *member) wanted() (leave func()) {
 // not know the script.
 func (h *hold) lowerFence(done func(string, error)) command {
 	token := func(n uint64) string { return strconv.FormatUint(n, 10) }
-	return evaluation("EVAL", lowerScript.on(h.session.node).text, h.keys[:1], []string{token(h.last), token(h.token)}, done)
+	return evaluation("EVAL", lowerScript.on(h.session.node).text, h.keys()[:1], []string{token(h.last), token(h.token)}, done)
 }

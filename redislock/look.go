@@ -76,7 +76,7 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) (sight
 		m.beginPoll()
 		s.mu.Unlock()
 		answers := make(chan answer, 1)
-		s.run(before, lookScript, m.keys,
+		s.run(before, lookScript, m.keys(),
 			[]string{m.channel, s.id, expiry, why, pingText(m.waitChannel), evict}, answerTo(answers))
 		text, err := s.await(ctx, answers)
 		switch {

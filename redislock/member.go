@@ -19,14 +19,13 @@ type member struct {
 	channel     string // of the lock; the other channels, and the keys, begin with it
 	holdChannel string
 	waitChannel string
-	keys        []string
 
 	// Guarded by session.mu.
 	attempt  *locker.Attempt // to wake who waits
 	interval time.Duration   // its check interval
 	near     *time.Timer     // has one look who came to the front of the queue; nil: never yet
-	busy     bool            // something is under way on the wire
-	idle     chan struct{}   // closed when that has ended; nil: nobody waits for it
+	idle     chan struct{}   // closed when what is under way on the wire has ended; nil: nobody waits for it
+	busy     bool            // something is under way
 	claiming bool            // subscribed to the lock, not sure to hold it
 	granted  bool            // the server has said that it has won
 	standby  *claim          // by which it stands by; nil: it does not
@@ -89,19 +88,23 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 	return m.claim(ctx, a, false)
 }
 
-// newMember returns a part in a lock that is new. All that begins with the channel is
-// one string: it is made for each lock that is taken.
+// newMember returns a part in a lock that is new.
 func newMember(s *session, name, channel string) *member {
-	all := channel + ":h:" + s.id + channel + ":w:" + s.id +
-		channel + "-fence" + channel + "-holder" + channel + "-queue" + channel + "-yield" + channel + "-standby"
-	cut := func(suffix int) (part string) {
-		part, all = all[:len(channel)+suffix], all[len(channel)+suffix:]
-		return part
+	both := channel + ":h:" + s.id + channel + ":w:" + s.id // one string, as a member is made for each lock that is taken
+	hold, wait := both[:len(both)/2], both[len(both)/2:]
+	return &member{session: s, name: name, channel: channel, holdChannel: hold, waitChannel: wait}
+}
+
+// keys returns the keys of the lock, cut out of one string. They are not kept: a session
+// may hold thousands of locks.
+func (m *member) keys() []string {
+	n := m.channel
+	all := n + "-fence" + n + "-holder" + n + "-queue" + n + "-yield" + n + "-standby"
+	cut := func(suffix string) (key string) {
+		key, all = all[:len(n)+len(suffix)], all[len(n)+len(suffix):]
+		return key
 	}
-	m := &member{session: s, name: name, channel: channel}
-	m.holdChannel, m.waitChannel = cut(len(":h:")+len(s.id)), cut(len(":w:")+len(s.id))
-	m.keys = []string{cut(len("-fence")), cut(len("-holder")), cut(len("-queue")), cut(len("-yield")), cut(len("-standby"))}
-	return m
+	return []string{cut("-fence"), cut("-holder"), cut("-queue"), cut("-yield"), cut("-standby")}
 }
 
 // member returns the session's part in a lock when nothing is under way on it.
@@ -322,7 +325,7 @@ func (m *member) tell(before []command, yield bool, done func(string, error)) {
 	if yield {
 		args = []string{m.channel, m.session.id, microseconds(yieldTime), microseconds(yieldEvery)}
 	}
-	m.session.run(before, releaseScript, m.keys, args, func(text string, err error) {
+	m.session.run(before, releaseScript, m.keys(), args, func(text string, err error) {
 		if text == "notyet" {
 			// The session is there again: a server that did not know the script has run it
 			// after the next claim, which may be that of another member. It tells them when
@@ -371,7 +374,7 @@ func (s *session) leave(ctx context.Context, name string) {
 		s.wire.send(unsubscribe...)
 	}
 	if queued {
-		if _, err := s.ask(ctx, leaveScript, m.keys, []string{m.channel, s.id}); err != nil {
+		if _, err := s.ask(ctx, leaveScript, m.keys(), []string{m.channel, s.id}); err != nil {
 			s.node.log.Debug("place in the queue not left", "lock", name, "error", err) // the dead are removed by others
 		}
 	}

@@ -278,3 +278,16 @@ func hasRow(table, contender, value string) bool {
 	}
 	return false
 }
+
+func TestChartIsFoundFromTheReport(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"../BENCHMARKS.md", "results.svg", "bench/results.svg"},
+		{"report.md", "results.svg", "results.svg"},
+		{"a/report.md", "b/results.svg", "../b/results.svg"},
+		{"report.md", "", ""},
+	} {
+		if got := filepath.ToSlash(relative(c.from, c.to)); got != c.want {
+			t.Errorf("%s to %s: %q, want %q", c.from, c.to, got, c.want)
+		}
+	}
+}

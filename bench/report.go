@@ -231,11 +231,7 @@ func percentile(values []float64, percent int) float64 {
 func (r *report) write(s settings) error {
 	var errs []error
 	markdown := func() ([]byte, error) {
-		chart, err := filepath.Rel(filepath.Dir(s.markdown), s.svg)
-		if s.svg == "" || err != nil {
-			chart = s.svg
-		}
-		return r.asMarkdown(filepath.ToSlash(chart))
+		return r.asMarkdown(filepath.ToSlash(relative(s.markdown, s.svg)))
 	}
 	for _, f := range []struct {
 		name   string
@@ -251,4 +247,17 @@ func (r *report) write(s settings) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// relative returns how one file names another.
+func relative(from, to string) string {
+	dir, err := filepath.Abs(filepath.Dir(from))
+	file, err2 := filepath.Abs(to)
+	if to == "" || err != nil || err2 != nil {
+		return to
+	}
+	if path, err := filepath.Rel(dir, file); err == nil {
+		return path
+	}
+	return to
 }

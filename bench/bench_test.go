@@ -47,6 +47,7 @@ func TestRunWritesWhatItMeasured(t *testing.T) {
 	tests := []test{
 		{"redis/free lock, all processors", true, []string{ours, ours + ", Linger", "bsm/redislock", "redsync", "rueidislock", "rueidislock, defaults", "by hand"}},
 		{"redis/hand-off", true, []string{ours, "rueidislock", "by hand"}},
+		{"redis/dead waiter in the queue", true, []string{ours, "rueidislock"}},
 		{"redis/notice of loss", true, []string{ours}},
 		{"file/take-over after SIGKILL", false, []string{ours, "flock, polling", "flock, blocking"}},
 		{"memory/free lock", false, []string{ours, "moby/locker", "x/sync/semaphore"}},

@@ -6,6 +6,64 @@ import (
 	"time"
 )
 
+// deadWaiterWorkloads are about a process that crashes while it waits for a lock: whether
+// those behind it wait for it.
+func deadWaiterWorkloads() []workload {
+	return []workload{{
+		name:       "redis/dead waiter in the queue",
+		about:      "Two processes wait for a lock, one after the other, and the first of them is killed. From the start of the release until the second holds the lock. All contenders are measured at once.",
+		contenders: func() []contender { return of(inRedis, inEtcd) },
+		together:   true,
+		slow:       true,
+		measure:    deadWaiter,
+	}}
+}
+
+func deadWaiter(ctx context.Context, l *lab, c contender, p places) (*measured, error) {
+	if l.quick && c.ttl > 0 {
+		return nil, fmt.Errorf("%w with -quick: the TTL is %v", errLeftOut, c.ttl)
+	}
+	holder, err := start(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	defer holder.end()
+	if err := acquireAs(ctx, holder); err != nil {
+		return nil, err
+	}
+	var waiters []*process
+	for range 2 {
+		waiter, err := start(ctx, c, p)
+		if err != nil {
+			return nil, err
+		}
+		defer waiter.end()
+		if err := waiter.do(doHold); err != nil {
+			return nil, err
+		}
+		if _, err := waiter.await(ctx, asks); err != nil {
+			return nil, err
+		}
+		waitIn(ctx, c)
+		waiters = append(waiters, waiter)
+	}
+	waiters[0].kill()
+	if err := holder.do(doRelease); err != nil {
+		return nil, err
+	}
+	from, err := holder.await(ctx, released)
+	if err != nil {
+		return nil, err
+	}
+	until, err := waiters[1].await(ctx, acquired)
+	if err != nil {
+		return nil, err
+	}
+	m := &measured{}
+	m.took("hand-off past the dead", until.Sub(from))
+	return m, nil
+}
+
 // takeOverWorkloads are about a process that crashes with a lock: how long its work
 // is left undone.
 func takeOverWorkloads(prefix string, where ...place) []workload {

@@ -32,6 +32,7 @@ func workloads() []workload {
 		handOffWorkloads("redis", inRedis, inEtcd),
 		herdWorkloads(),
 		takeOverWorkloads("redis", inRedis, inEtcd),
+		deadWaiterWorkloads(),
 		noticeWorkloads(),
 		costWorkloads(),
 		latencyWorkloads(),

@@ -47,26 +47,35 @@ func handOff(ctx context.Context, l *lab, c contender, p places) (*measured, err
 
 // acquireAs has a child acquire the lock, which is free, for longer than a TTL.
 func acquireAs(ctx context.Context, p *process) error {
-	if err := p.do(doHold); err != nil {
-		return err
-	}
-	if _, err := p.await(ctx, asks); err != nil {
+	if err := askAs(ctx, p); err != nil {
 		return err
 	}
 	_, err := p.await(ctx, acquired)
 	return err
 }
 
+// askAs has a child begin to acquire the lock.
+func askAs(ctx context.Context, p *process) error {
+	if err := p.do(doHold); err != nil {
+		return err
+	}
+	_, err := p.await(ctx, asks)
+	return err
+}
+
 // passOn has the waiter wait, and then the holder release the lock. It returns how
 // long that took.
 func passOn(ctx context.Context, c contender, holder, waiter *process) (time.Duration, error) {
-	if err := waiter.do(doHold); err != nil {
-		return 0, err
-	}
-	if _, err := waiter.await(ctx, asks); err != nil {
+	if err := askAs(ctx, waiter); err != nil {
 		return 0, err
 	}
 	waitIn(ctx, c)
+	return passTo(ctx, holder, waiter)
+}
+
+// passTo has the holder release the lock, for which the waiter waits, and returns how
+// long that one still had to.
+func passTo(ctx context.Context, holder, waiter *process) (time.Duration, error) {
 	if err := holder.do(doRelease); err != nil {
 		return 0, err
 	}

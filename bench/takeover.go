@@ -38,29 +38,19 @@ func deadWaiter(ctx context.Context, l *lab, c contender, p places) (*measured, 
 			return nil, err
 		}
 		defer waiter.end()
-		if err := waiter.do(doHold); err != nil {
-			return nil, err
-		}
-		if _, err := waiter.await(ctx, asks); err != nil {
+		if err := askAs(ctx, waiter); err != nil {
 			return nil, err
 		}
 		waitIn(ctx, c)
 		waiters = append(waiters, waiter)
 	}
 	waiters[0].kill()
-	if err := holder.do(doRelease); err != nil {
-		return nil, err
-	}
-	from, err := holder.await(ctx, released)
-	if err != nil {
-		return nil, err
-	}
-	until, err := waiters[1].await(ctx, acquired)
+	took, err := passTo(ctx, holder, waiters[1])
 	if err != nil {
 		return nil, err
 	}
 	m := &measured{}
-	m.took("hand-off past the dead", until.Sub(from))
+	m.took("hand-off past the dead", took)
 	return m, nil
 }
 
@@ -94,10 +84,7 @@ func takeOver(ctx context.Context, l *lab, c contender, p places) (*measured, er
 	if err := acquireAs(ctx, holder); err != nil {
 		return nil, err
 	}
-	if err := waiter.do(doHold); err != nil {
-		return nil, err
-	}
-	if _, err := waiter.await(ctx, asks); err != nil {
+	if err := askAs(ctx, waiter); err != nil {
 		return nil, err
 	}
 	// Long enough to see that those that renew their locks do.

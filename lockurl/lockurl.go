@@ -42,8 +42,8 @@ import (
 // made, or the connection ends or stays silent, and a directory that cannot be made where
 // there is none. One that refuses (a wrong password, a certificate, a directory without
 // permission) is not: that is a mistake, and locks elsewhere would exclude nobody. Its
-// error, and that of backends of which none answers, matches [locker.ErrUnavailable] or [locker.ErrInvalid]. Whether Redis permits all that
-// locks need is not looked at.
+// error, and that of backends of which none answers, matches [locker.ErrUnavailable] or
+// [locker.ErrInvalid]. Whether Redis permits all that locks need is not looked at.
 //
 // Open takes the dial and read timeouts of go-redis for each URL at most, 10 s if the
 // URL says nothing. When ctx ends, so does Open, with the error and the cause of ctx,

@@ -3,6 +3,7 @@ package redislock
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,8 +40,7 @@ func (s *session) runBy(send func(...command), before []command, sc *script, key
 
 // evaluation returns the command that runs a script on the session's connection.
 func evaluation(word, script string, keys, args []string, done func(string, error)) command {
-	words := append(make([]string, 0, 3+len(keys)+len(args)), word, script, countOf(keys))
-	words = append(append(words, keys...), args...)
+	words := slices.Concat([]string{word, script, countOf(keys)}, keys, args)
 	return command{words: words, done: func(r reply, err error) { done(r.text, err) }}
 }
 

@@ -195,12 +195,12 @@ func (c *claim) await(ctx context.Context) (string, error) {
 // pause waits for d, or until somebody has answered the ping.
 func (c *claim) pause(ctx context.Context, d time.Duration) error {
 	c.session.mu.Lock()
-	if c.answered == nil && c.holder == "" {
-		c.answered = make(chan struct{})
-	}
-	answered := c.answered
-	if c.holder != "" {
-		answered = nil
+	var answered chan struct{}
+	if c.holder == "" {
+		if c.answered == nil {
+			c.answered = make(chan struct{})
+		}
+		answered = c.answered
 	}
 	c.session.mu.Unlock()
 	timer := time.NewTimer(d)

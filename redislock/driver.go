@@ -14,13 +14,14 @@ import (
 
 // A driver makes attempts, in the Redis of one client.
 type driver struct {
-	options                Options
-	whoami                 string
-	settleTime, settleLong string // for claim.lua
-	log                    *slog.Logger
-	running                sync.WaitGroup // all goroutines
-	ctx                    context.Context
-	cancel                 context.CancelFunc // ends what Close need not wait for
+	options    Options
+	whoami     string
+	settleTime string // for claim.lua, as settleLong
+	settleLong string
+	log        *slog.Logger
+	running    sync.WaitGroup // all goroutines
+	ctx        context.Context
+	cancel     context.CancelFunc // ends what Close need not wait for
 
 	cannotKill atomic.Bool // the server does not allow it
 

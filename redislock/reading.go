@@ -26,7 +26,6 @@ type reading struct {
 	goOn   chan struct{} // has read rest no more
 	left   chan struct{} // a caller has read
 	wanted atomic.Bool   // a caller would have read, if not for read
-	helped atomic.Uint64 // how often a caller has read
 	began  time.Time
 	latest atomic.Int64 // when a caller has read: nanoseconds since began, as the next two
 	far    atomic.Int64 // until when callers do not read
@@ -35,8 +34,8 @@ type reading struct {
 
 const (
 	// restTime is how long nobody may read, so that a holder may hear late of its loss,
-	// which SettleTime has to cover; and how long a caller may when read is to go on, so that its
-	// ctx has to wait for twice that at most. A timer that ends before the kernel's next
+	// which SettleTime has to cover; and how long a caller may when read is to go on, so
+	// that its ctx has to wait for twice that at most. A timer that ends before the kernel's next
 	// tick, which comes every 4 ms on most machines, has the kernel set the hardware's each
 	// time that a caller waits for its answer: in a virtual machine that took 20 us of a
 	// pair's 70 (2 ms: 71, 4: 59, 5: 51, 6 to 1000: 49, client and server on one processor).
@@ -171,7 +170,6 @@ func (w *wire) help(done func() bool) {
 		err = w.conn.SetReadDeadline(time.Time{})
 	}
 	more := r.from.Buffered() > 0
-	r.helped.Add(1)
 	r.latest.Store(int64(r.now()))
 	r.mu.Unlock()
 	select {

@@ -85,15 +85,11 @@ func (q *calls) pop() call {
 // subscribe returns the command that subscribes to channels, which in a Cluster are
 // those of a shard.
 func (w *wire) subscribe(done func(reply, error), channels ...string) command {
-	return command{wordsOf(w.shardWord("SUBSCRIBE"), channels...), "subscribe", done}
+	return command{slices.Concat([]string{w.shardWord("SUBSCRIBE")}, channels), "subscribe", done}
 }
 
 func (w *wire) unsubscribe(done func(reply, error), channels ...string) command {
-	return command{wordsOf(w.shardWord("UNSUBSCRIBE"), channels...), "unsubscribe", done}
-}
-
-func wordsOf(word string, others ...string) []string {
-	return append(append(make([]string, 0, 1+len(others)), word), others...)
+	return command{slices.Concat([]string{w.shardWord("UNSUBSCRIBE")}, channels), "unsubscribe", done}
 }
 
 func (w *wire) publish(channel, payload string, done func(reply, error)) command {

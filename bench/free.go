@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ func freeWorkloads() []workload {
 			workload{
 				name:       "redis/free lock, " + procs.what,
 				about:      "One goroutine acquires a lock that nobody else wants, and releases it: what a lock adds to the work that it protects.",
-				contenders: onServersAndLingering,
+				contenders: onServers,
 				measure: func(ctx context.Context, l *lab, c contender, p places) (*measured, error) {
 					return free(ctx, c, p, 1, procs.n, pick(l, time.Second, 100*time.Millisecond))
 				},
@@ -34,7 +33,7 @@ func freeWorkloads() []workload {
 			workload{
 				name:       "redis/64 names, " + procs.what,
 				about:      "64 goroutines with one client acquire and release locks of different names: how many locks a busy process can take in a second.",
-				contenders: onServersAndLingering,
+				contenders: onServers,
 				measure: func(ctx context.Context, l *lab, c contender, p places) (*measured, error) {
 					return free(ctx, c, p, 64, procs.n, pick(l, time.Second, 100*time.Millisecond))
 				},
@@ -62,7 +61,7 @@ func pinnedWorkloads() []workload {
 		all = append(all, workload{
 			name:       "redis/free lock, " + w.what,
 			about:      w.about,
-			contenders: func() []contender { return slices.Insert(of(inRedis), 1, lingering()) },
+			contenders: func() []contender { return of(inRedis) },
 			measure: func(ctx context.Context, l *lab, c contender, p places) (m *measured, err error) {
 				// As it is set, it does not follow the processors that are left.
 				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)))

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	bsm "github.com/bsm/redislock"
@@ -72,21 +71,6 @@ func (c *lockerClient) close() error {
 		err = errors.Join(err, c.alsoClose())
 	}
 	return err
-}
-
-// lingering is this library with an option that matters where nobody else wants a lock.
-func lingering() contender {
-	return contender{
-		name: ours + ", Linger", place: inRedis, open: redislockWith(&redislock.Options{Linger: lingerTime}),
-		settings: fmt.Sprintf("the same with Options.Linger: %v: a lock that was released stays subscribed for so long, unless somebody wants it", lingerTime),
-	}
-}
-
-const lingerTime = 100 * time.Millisecond
-
-// onServersAndLingering are the contenders for locks that nobody else wants.
-func onServersAndLingering() []contender {
-	return slices.Insert(onServers(), 1, lingering())
 }
 
 func redislockWith(o *redislock.Options) func(context.Context, places) (client, error) {

@@ -17,7 +17,7 @@
 //
 // All forms take the options of Acquire as parameters: timeout (a duration, or none),
 // check_interval and fail_when_locked; the Redis forms take those of redislock, too:
-// unavailable_timeout, settle_time, health_check_interval, linger and
+// unavailable_timeout, settle_time, health_check_interval and
 // portalocker_names. Their durations have a unit: 1.5s. An unknown parameter is an error.
 package lockurl
 

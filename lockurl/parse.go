@@ -187,7 +187,7 @@ func (p *parameters) bool(name string) (value, ok bool) {
 // The options that are not go-redis'.
 var (
 	acquireNames = []string{"timeout", "check_interval", "fail_when_locked"}
-	redisNames   = []string{"unavailable_timeout", "settle_time", "health_check_interval", "linger", "portalocker_names"}
+	redisNames   = []string{"unavailable_timeout", "settle_time", "health_check_interval", "portalocker_names"}
 )
 
 func acquireOptions(p *parameters) (opts []locker.Option) {
@@ -214,7 +214,6 @@ func redisOptions(p *parameters) (o redislock.Options) {
 		"unavailable_timeout":   &o.UnavailableTimeout,
 		"settle_time":           &o.SettleTime,
 		"health_check_interval": &o.HealthCheckInterval,
-		"linger":                &o.Linger,
 	} {
 		*value, _ = p.duration(name)
 	}

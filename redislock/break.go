@@ -29,7 +29,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 	}
 	broken := f.holder
 	gone := func() (bool, error) {
-		now, err := n.find(ctx, channel)
+		now, err := n.inspect(ctx, channel)
 		return !now.held || now.holder != broken, err
 	}
 	asked := []string{broken.sid}

@@ -166,10 +166,6 @@ func TestBreakOfAHoldThatIsNotInTheHint(t *testing.T) {
 			}
 			return lock
 		},
-		"resumed": func(t *testing.T, _ *redistest.Server, l *redislock.Locker) locker.Lock {
-			release(t, acquire(t, l, "n"))
-			return acquire(t, l, "n")
-		},
 		"the hint is lost": func(t *testing.T, s *redistest.Server, l *redislock.Locker) locker.Lock {
 			lock := acquire(t, l, "n")
 			s.Do("FLUSHALL")
@@ -178,7 +174,7 @@ func TestBreakOfAHoldThatIsNotInTheHint(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			s := redistest.Start(t)
-			l := openWith(t, s.Client(nil), lingers(time.Hour), locker.WithCheckInterval(time.Hour))
+			l := openWith(t, s.Client(nil), calm, locker.WithCheckInterval(time.Hour))
 			kept := acquire(t, l, "kept")
 			lock := hold(t, s, l)
 			if err := open(t, s.Addr, 2).Break(t.Context(), "n"); err != nil {

@@ -38,9 +38,6 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 	}
 	m.session.mu.Lock()
 	defer m.session.mu.Unlock()
-	if m.mayLinger(a.CheckInterval) {
-		c.reserve = lingerTokens(m.session.node.options.Linger, a.CheckInterval)
-	}
 	c.wait = a.Wait || m.queued
 	if c.again = m.standby != nil; c.again {
 		m.standby = c // and it may be given the lock until this claim is answered
@@ -147,13 +144,13 @@ func (c *claim) settle(ctx context.Context) (string, error) {
 			case <-c.session.done:
 				return "", c.session.ended()
 			}
-		case "first", "lingers":
+		case "first":
 			if since.IsZero() {
 				since, c.met = time.Now(), true
 				giveWay = max(giveWayAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
 			}
 			met := time.Since(since)
-			if (met >= pingAfter || text == "lingers") && !pinged {
+			if met >= pingAfter && !pinged {
 				pinged = true
 				c.ping()
 			}

@@ -72,7 +72,7 @@ func TestPingAfterTheGrant(t *testing.T) {
 			session.mu.Lock()
 			defer session.mu.Unlock()
 			var p pong
-			answer, _ := m.pingedWith(pingText(channel))
+			answer := m.pingedWith(pingText(channel))
 			if err := json.Unmarshal([]byte(answer.payload), &p); err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,6 @@ func TestNewRefuses(t *testing.T) {
 		{"SettleTime", client, &redislock.Options{SettleTime: -1}, "SettleTime"},
 		{"UnavailableTimeout", client, &redislock.Options{UnavailableTimeout: -time.Second}, "UnavailableTimeout"},
 		{"HealthCheckInterval", client, &redislock.Options{HealthCheckInterval: -time.Second}, "HealthCheckInterval"},
-		{"Linger", client, &redislock.Options{Linger: -time.Second}, "Linger"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l, err := redislock.New(tt.client, tt.options)

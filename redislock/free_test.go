@@ -125,7 +125,7 @@ func TestGiveIsAsRelease(t *testing.T) {
 	const far = 4102444800000000 // microseconds: the year 2100
 	hint := func(sid, until string) string { return sid + " 8 run " + until + " 7 5 4 host" }
 	standby := func(sid, reserve, run string) string {
-		return sid + " " + reserve + " 604800 10000 750000 " + run + " 3 2 host linger"
+		return sid + " " + reserve + " 604800 10000 750000 " + run + " 3 2 host"
 	}
 	sessionD := strings.Repeat("d", 32)
 	lives := sessionName(sessionA)

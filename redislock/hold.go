@@ -66,7 +66,7 @@ func (m *member) brokenBy(token string) (leave func()) {
 	if m.standby != nil {
 		m.attempt.Wake() // nobody holds it, perhaps: then this one does, when it has looked
 	}
-	if h == nil || m.lingers.now || m.busy {
+	if h == nil || m.busy {
 		return nil
 	}
 	if t, err := strconv.ParseUint(token, 10, 64); token != "" && token != "0" && (err != nil || t < h.first || t > h.token) {
@@ -130,12 +130,6 @@ func (h *hold) mayGoOn(now time.Time) bool {
 // the next one has when n-fence is lost.
 func (h *hold) inTime(now time.Time) bool { return h.token-h.first < tokenBlock+h.age(now) }
 
-// isAhead reports whether the tokens that are reserved, and not used, are ahead of that
-// clock, by more than a claim takes.
-func (h *hold) isAhead(now time.Time) bool {
-	return h.token < h.last && h.last-h.first > tokenBlock+maxBehind+h.age(now)
-}
-
 // age is how many microseconds ago the lock was won.
 func (h *hold) age(now time.Time) uint64 { return uint64(now.Sub(h.won).Microseconds()) } //nolint:gosec // it is not negative
 
@@ -147,10 +141,6 @@ func (h *hold) next() *hold {
 // StartRelease implements locker.AsyncReleaser. It reads the answer itself if that
 // comes at once.
 func (h *hold) StartRelease(done func(error)) {
-	if h.linger() {
-		done(nil)
-		return
-	}
 	if gone := h.broken(); gone != nil {
 		done(fmt.Errorf("%w: %w", locker.ErrLost, gone)) // it has left the channel, or does
 		return

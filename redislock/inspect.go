@@ -2,9 +2,6 @@ package redislock
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -26,7 +23,6 @@ type found struct {
 type hint struct {
 	sid, token, client, pid, host string
 	since                         int64 // microseconds of Unix time
-	mayLinger                     bool
 }
 
 // parseHint parses a value of n-holder, or a session's id alone.
@@ -37,7 +33,7 @@ func parseHint(value string) hint {
 	}
 	f = append(f, "", "", "", "", "", "", "", "")
 	since, _ := strconv.ParseInt(f[4], 10, 64)
-	return hint{sid: f[0], token: f[1], client: f[5], pid: f[6], host: f[7], since: since, mayLinger: strings.HasSuffix(value, lingerMark)}
+	return hint{sid: f[0], token: f[1], client: f[5], pid: f[6], host: f[7], since: since}
 }
 
 // forPeople returns what h says.
@@ -52,8 +48,7 @@ func (h hint) forPeople() locker.Holder {
 	return holder
 }
 
-// Inspect implements locker.Inspector. It costs one round trip; two where the holder
-// may linger, as that one is asked.
+// Inspect implements locker.Inspector. It costs one round trip.
 func (d *driver) Inspect(ctx context.Context, name string) (locker.Info, error) {
 	return within(ctx, d, func() (locker.Info, error) {
 		info := locker.Info{Name: name}
@@ -100,15 +95,6 @@ func (d *driver) on(ctx context.Context, name string, fn func(*node) error) erro
 
 // inspect tells who holds a lock.
 func (n *node) inspect(ctx context.Context, channel string) (found, error) {
-	f, err := n.find(ctx, channel)
-	if err != nil || !f.held || !f.holder.mayLinger {
-		return f, err
-	}
-	return n.findSurely(ctx, channel, f)
-}
-
-// find asks the server alone.
-func (n *node) find(ctx context.Context, channel string) (found, error) {
 	if ctx.Err() != nil {
 		return found{}, ctx.Err()
 	}
@@ -133,49 +119,6 @@ const (
 	firstAsked = time.Millisecond // then doubled
 	lastAsked  = 20 * time.Millisecond
 )
-
-// findSurely asks a session whether it holds a lock, or lets it linger. In the latter
-// case it gives it up, without an answer.
-func (n *node) findSurely(ctx context.Context, channel string, f found) (found, error) {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	reply := channel + ":w:" + hex.EncodeToString(random[:])
-	subscribe := n.client().Subscribe
-	if n.shard != nil {
-		subscribe = n.client().SSubscribe
-	}
-	answers := subscribe(ctx, reply)
-	defer func() { _ = answers.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = answers.Close() })
-	defer stop()
-	if _, err := answers.ReceiveTimeout(ctx, limit(n.user.ReadTimeout)); err != nil {
-		return found{}, withoutArguments(err)
-	}
-	if _, err := n.publish(ctx, channel, pingText(reply)); err != nil {
-		return found{}, err
-	}
-	asked := f.holder
-	holds := make(chan struct{})
-	messages := answers.Channel()
-	n.running.Go(func() {
-		for m := range messages { // until it is closed
-			var p pong
-			if json.Unmarshal([]byte(m.Payload), &p) == nil && p.Mode == "exclusive" && p.HolderID == asked.sid {
-				close(holds)
-				return
-			}
-		}
-	})
-	ended, err := n.await(ctx, n.options.UnavailableTimeout, holds, func() (bool, error) {
-		var err error
-		f, err = n.find(ctx, channel)
-		return f.holder != asked, err
-	})
-	if err == nil && ended && f.held && f.holder.mayLinger {
-		return n.find(ctx, channel) // another one has it: it has just acquired it
-	}
-	return f, err
-}
 
 // await asks until is says so, for a time at most, or until stop is closed.
 func (n *node) await(ctx context.Context, most time.Duration, stop <-chan struct{}, is func() (bool, error)) (bool, error) {

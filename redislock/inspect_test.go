@@ -15,7 +15,6 @@ import (
 
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/internal/redistest"
-	"github.com/golocker/locker/redislock"
 )
 
 func inspect(t testing.TB, l locker.Inspector, name string) locker.Info {
@@ -98,37 +97,6 @@ func TestInspectAndStaleHints(t *testing.T) {
 	python.Do("SUBSCRIBE", "n")
 	if info := inspect(t, other, "n"); !info.Held || info.Holder != (locker.Holder{}) {
 		t.Errorf("%+v, want it to be held by somebody unknown", info)
-	}
-}
-
-// A lock that lingers is free, and one that may linger and is held is not.
-func TestInspectOfALockThatLingers(t *testing.T) {
-	s := redistest.Start(t)
-	l := openWith(t, s.Client(nil), lingers(time.Hour), locker.WithCheckInterval(time.Hour))
-	for _, protocol := range []int{3, 2} {
-		for _, o := range []*redislock.Options{calm, lingers(time.Hour)} {
-			other := openWith(t, s.Client(func(o *redis.Options) { o.Protocol = protocol }), o)
-			held := acquire(t, l, "held")
-			for range 10 {
-				release(t, acquire(t, l, "n"))
-				if info := inspect(t, other, "n"); info != (locker.Info{Name: "n"}) {
-					t.Errorf("%+v, want it to be free", info)
-				}
-				release(t, acquire(t, l, "n"))
-				if got := names(t, other); !slices.Equal(got, []string{"held"}) {
-					t.Errorf("names %q, want the one that is held", got)
-				}
-				lock := acquire(t, l, "n")
-				if info := inspect(t, other, "n"); !info.Held || info.Holder.Token != lock.Token() {
-					t.Errorf("%+v, want token %d", info, lock.Token())
-				}
-				release(t, lock)
-			}
-			if err := held.Err(); err != nil {
-				t.Error(err)
-			}
-			release(t, held)
-		}
 	}
 }
 

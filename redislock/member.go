@@ -43,7 +43,6 @@ type member struct {
 	holder   string          // who has answered the claim's ping
 	answered chan struct{}   // closed when holder is set; nil: nobody waits for it
 	doubt    doubt           // about those who keep one who waits from the lock
-	lingers  lingering
 }
 
 // How a claim that meets others on the channel goes on.
@@ -64,14 +63,6 @@ func (s *session) try(ctx context.Context, a *locker.Attempt) (locker.Grant, err
 	m, err := s.member(ctx, a)
 	if err != nil {
 		return locker.Grant{}, err
-	}
-	if s.node.options.Linger > 0 {
-		if g, ok := m.resume(); ok {
-			return g, nil
-		}
-		if m, err = s.member(ctx, a); err != nil { // what lingered may just be given up
-			return locker.Grant{}, err
-		}
 	}
 	s.mu.Lock()
 	standby := m.standby
@@ -172,7 +163,7 @@ func (m *member) dropUnused() {
 
 // forget forgets m unless it waits. session.mu is held.
 func (m *member) forget() {
-	if !m.queued && !m.waits && !m.lingers.now && m.session.members[m.channel] == m {
+	if !m.queued && !m.waits && m.session.members[m.channel] == m {
 		delete(m.session.members, m.channel)
 	}
 }
@@ -279,12 +270,8 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 		}
 	}
 	yield := m.hold != nil && m.pinged
-	if h := m.hold; h != nil {
-		if h.isAhead(time.Now()) {
-			before = append(before, h.lowerFence(func(string, error) {}))
-		}
+	if m.hold != nil {
 		m.hold = nil
-		m.lingers.stop()
 		s.drop()
 	}
 	if m.told || yield {

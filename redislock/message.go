@@ -98,7 +98,7 @@ func (s *session) hear(channel string, payload *reply) (answer outgoing, leave f
 	}
 	switch {
 	case kind == "":
-		return m.pingedWith(payload.text)
+		return m.pingedWith(payload.text), nil
 	case payload.text == messageWake:
 		m.woken = true
 		if m.attempt != nil {
@@ -106,7 +106,6 @@ func (s *session) hear(channel string, payload *reply) (answer outgoing, leave f
 		}
 	case payload.text == messageWait:
 		m.told = true
-		return outgoing{}, m.wanted()
 	case strings.HasPrefix(payload.text, messageBreak):
 		return outgoing{}, m.brokenBy(payload.text[len(messageBreak):])
 	case strings.HasPrefix(payload.text, messageWon):
@@ -135,29 +134,25 @@ func (s *session) memberOf(channel string) (m *member, kind string) {
 // pingedWith answers a message on the lock's channel, if it is a ping and the
 // session has a part in the lock. session.mu is held.
 // In protocol.pml, too: a change here asks for one there.
-func (m *member) pingedWith(text string) (answer outgoing, leave func()) {
+func (m *member) pingedWith(text string) outgoing {
 	s := m.session
 	var p ping
 	if (m.hold == nil && !m.claiming) || json.Unmarshal([]byte(text), &p) != nil {
-		return outgoing{}, nil
+		return outgoing{}
 	}
 	foreign, ok := m.mayAnswer(p.ResponseChannel)
 	if !ok || p.ResponseChannel == m.holdChannel || p.ResponseChannel == m.waitChannel {
-		return outgoing{}, nil
+		return outgoing{}
 	}
 	m.standbyPinged(foreign)
 	if foreign {
 		m.pinged = true
-		leave = m.wanted()
 		if s.foreign >= maxForeign {
-			return outgoing{}, leave // who asks again is answered then
+			return outgoing{} // who asks again is answered then
 		}
 		s.foreign++
-	} else if leave = m.wanted(); leave != nil {
-		m.told = true // it may wait
-		return outgoing{}, leave
 	} else if s.lease.pings++; s.lease.pings-s.lease.pongs > maxPongs {
-		return outgoing{}, leave // and the lease is not renewed any more
+		return outgoing{} // and the lease is not renewed any more
 	}
 	who := pong{HolderID: s.id, Mode: "pending", Protocol: 1}
 	if m.hold != nil || m.granted || foreign && (m.unsure || m.standby != nil) {
@@ -166,7 +161,7 @@ func (m *member) pingedWith(text string) (answer outgoing, leave func()) {
 		m.told = m.told || !foreign // it may give way to this claim, and wait
 	}
 	reply, _ := json.Marshal(who) // cannot fail
-	return outgoing{p.ResponseChannel, string(reply), foreign}, leave
+	return outgoing{p.ResponseChannel, string(reply), foreign}
 }
 
 // mayAnswer reports whether a ping may be answered on channel: only on channels

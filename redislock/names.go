@@ -84,7 +84,6 @@ func (n *node) held(ctx context.Context, keys []string) (channels []string, err 
 		return nil
 	})
 	var holders []string // their hold channels
-	hints := make(map[string]hint)
 	for i, v := range values {
 		answer, err := v.(*redis.SliceCmd).Result()
 		if redis.HasErrorPrefix(err, "NOPERM") && strings.Contains(err.Error(), "key") {
@@ -95,10 +94,8 @@ func (n *node) held(ctx context.Context, keys []string) (channels []string, err 
 		}
 		value, _ := answer[0].(string)
 		channel := strings.TrimSuffix(keys[i], "-holder")
-		if h := parseHint(value); isSessionID(h.sid) && (h.token != "0" || h.mayLinger) {
-			on := channel + ":h:" + h.sid
-			holders = append(holders, on)
-			hints[on] = h
+		if h := parseHint(value); isSessionID(h.sid) && h.token != "0" {
+			holders = append(holders, channel+":h:"+h.sid)
 		}
 	}
 	if len(holders) == 0 {
@@ -113,20 +110,9 @@ func (n *node) held(ctx context.Context, keys []string) (channels []string, err 
 		return nil, withoutArguments(err)
 	}
 	for _, on := range holders {
-		if live[on] == 0 {
-			continue
+		if live[on] > 0 {
+			channels = append(channels, on[:len(on)-len(":h:")-32])
 		}
-		channel := strings.TrimSuffix(on, ":h:"+hints[on].sid)
-		if hints[on].mayLinger {
-			f, err := n.inspect(ctx, channel)
-			if err != nil {
-				return nil, err
-			}
-			if !f.held {
-				continue
-			}
-		}
-		channels = append(channels, channel)
 	}
 	return channels, nil
 }

@@ -37,9 +37,8 @@
  *     and nobody takes the lock, and those who look meanwhile look again at its end. One
  *     that stands by leaves the channel: here it may do so at any time (FOREIGN).
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
- *     two of the queue, passing the lock on within a process, locks that linger: those
- *     are held here. One who does not wait asks about such a lock first. The goroutines of a
- *     process are put in order by line.go: here there is one.
+ *     two of the queue, passing the lock on within a process. The
+ *     goroutines of a process are put in order by line.go: here there is one.
  */
 
 /* How much there is of everything: spin -D. */

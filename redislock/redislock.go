@@ -82,8 +82,7 @@
 //
 // Inspect costs one round trip, however many wait; one per process and Locker counts as
 // waiting. n-holder says who has the lock, and is believed only while that session is on
-// the hold channel. A holder of portalocker is there, and not known. Where the
-// holder may linger ([Options].Linger), it is asked, and a lock that lingers is given up.
+// the hold channel. A holder of portalocker is there, and not known.
 // A process that passes a lock on from one of its Acquires to the next, without leaving
 // it, is shown with the token and the time of the first of them.
 // Names goes through the keys by SCAN; locks whose holder is not the session in n-holder,
@@ -145,17 +144,6 @@ type Options struct {
 	// HealthCheckInterval is how often an idle session is checked with a PING.
 	// The default is 10 s.
 	HealthCheckInterval time.Duration
-
-	// Linger is how long a lock that was released stays subscribed, if nobody else wants
-	// it, so that to acquire it again through the same Locker takes no round trip. It is
-	// free in that time: it is given up at once when anybody else wants it, who has to
-	// wait for that, for about one round trip; one who does not wait is refused if this
-	// process does not react within 50 ms. It lasts no longer than a check interval since
-	// the lock was last claimed by a round trip: a longer one takes a longer
-	// locker.WithCheckInterval. Where others have wanted the lock within a check interval,
-	// it does not linger; nor with RESP2, which has no use for the option. The default, 0,
-	// is not at all.
-	Linger time.Duration
 
 	// PortalockerNames gives each lock a connection of its own, with the name that
 	// portalocker gives to its connections, so that processes that lock with
@@ -230,7 +218,6 @@ func (o *Options) complete() error {
 		{"UnavailableTimeout", &o.UnavailableTimeout, defaultUnavailableTimeout},
 		{"SettleTime", &o.SettleTime, defaultSettleTime},
 		{"HealthCheckInterval", &o.HealthCheckInterval, defaultHealthCheckInterval},
-		{"Linger", &o.Linger, 0},
 	} {
 		if *f.value < 0 {
 			return fmt.Errorf("redislock: %w Options.%s %v: it must not be negative", locker.ErrInvalid, f.name, *f.value)

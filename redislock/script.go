@@ -43,9 +43,6 @@ var leaveLua string
 //go:embed lua/forget.lua
 var forgetLua string
 
-//go:embed lua/lower.lua
-var lowerLua string
-
 //go:embed lua/inspect.lua
 var inspectLua string
 
@@ -58,7 +55,6 @@ var (
 	releaseScript = newScript(giveLua, commonLua, releaseLua)
 	leaveScript   = newScript(commonLua, leaveLua)
 	forgetScript  = newScript(commonLua, forgetLua)
-	lowerScript   = newScript(lowerLua)
 	inspectScript = newScript(commonLua, inspectLua)
 	beatScript    = newScript(commonLua, beatLua)
 )

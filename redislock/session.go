@@ -75,9 +75,6 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		s.end(err)
 		return nil, err
 	}
-	if s.fast && n.options.Linger > 0 {
-		s.about += lingerMark
-	}
 	return s, nil
 }
 
@@ -176,7 +173,6 @@ func (s *session) endWith(cause error) {
 	var lost []func(error)
 	var waiting []*member
 	for _, m := range s.members {
-		m.lingers.stop()
 		if m.hold != nil && m.hold.lost != nil {
 			lost = append(lost, m.hold.lost)
 		}
@@ -218,7 +214,6 @@ func (s *session) gone(channel string) {
 	} else if m != nil && m.hold != nil {
 		lost = m.hold.lose(errSlotMoved)
 		m.hold = nil
-		m.lingers.stop()
 		s.drop()
 		if !m.busy {
 			m.forget()
@@ -252,29 +247,19 @@ func (s *session) noteHeld(channel string) {
 	s.recent[channel] = struct{}{}
 }
 
-// forget deletes the hints that name the session, and takes back the tokens of locks that
-// linger, for as long as that is quick.
+// forget deletes the hints that name the session, for as long as that is quick.
 func (s *session) forget() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.node.options.UnavailableTimeout)
 	defer cancel()
 	s.mu.Lock()
 	recent := slices.Collect(maps.Keys(s.recent))
 	clear(s.recent)
-	var ahead []*hold
-	for _, m := range s.members {
-		if m.hold != nil && m.hold.isAhead(time.Now()) {
-			ahead = append(ahead, m.hold)
-		}
-	}
 	s.mu.Unlock()
-	answers := make(chan answer, len(recent)+len(ahead))
-	for _, h := range ahead {
-		s.wire.send(h.lowerFence(answerTo(answers)))
-	}
+	answers := make(chan answer, len(recent))
 	for _, channel := range recent {
 		s.run(nil, forgetScript, []string{channel + "-holder"}, []string{s.id}, answerTo(answers))
 	}
-	for range len(recent) + len(ahead) {
+	for range len(recent) {
 		if _, err := s.await(ctx, answers); err != nil {
 			return
 		}

@@ -44,7 +44,7 @@ func redisClient(text, kind string) (*redis.Client, error) {
 		return nil, errors.New("the URL cannot be parsed")
 	}
 	values := u.Query()
-	for _, own := range []string{"timeout", "check_interval", "fail_when_locked", "unavailable_timeout", "settle_time", "health_check_interval", "linger", "portalocker_names"} {
+	for _, own := range []string{"timeout", "check_interval", "fail_when_locked", "unavailable_timeout", "settle_time", "health_check_interval", "portalocker_names"} {
 		values.Del(own)
 	}
 	u.RawQuery = values.Encode()

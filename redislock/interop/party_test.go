@@ -34,14 +34,13 @@ const (
 	goRESP3 = "go"
 	goRESP2 = "go, RESP2"
 	goNamed = "go, PortalockerNames"
-	goStays = "go, Linger"
 	python  = "portalocker 2"   // the first generation, the real one
 	peer40  = "portalocker 4.0" // a peer of the second
 	peer42  = "portalocker 4.2" // a peer of the third
 )
 
 var (
-	ours    = []string{goRESP3, goRESP2, goNamed, goStays}
+	ours    = []string{goRESP3, goRESP2, goNamed}
 	foreign = []string{python, peer40, peer42}
 )
 
@@ -244,9 +243,6 @@ func beParty(kind, addr, name string) int {
 		l = newPeer(client, name, 3)
 	default:
 		o := redislock.Options{PortalockerNames: kind == goNamed}
-		if kind == goStays {
-			o.Linger = time.Hour
-		}
 		locks, err := redislock.New(client, &o)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

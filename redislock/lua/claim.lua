@@ -10,8 +10,7 @@
 --         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
 --         microseconds, where the lock is left to portalocker, 'held 1 standby' where
 --         the session is to stay on the channel, and the lock may be given to it,
---         'given' where that was done meanwhile, 'first', 'lingers' if a session that may linger is to be asked by one who will
---         not wait, or 'notyet'.
+--         'given' where that was done meanwhile, 'first', or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
 local fence, holder, queue, yield, standby = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
@@ -57,7 +56,6 @@ if on_lock == 1 then
 end
 
 if last and last ~= sid and theirs > 0 then
-  if not waits and not ahead and known == '' and may_linger(values[2]) then return 'lingers' end
   local answer = queue_up()
   if waits then publish(hold_channel(n, last), 'wait') end
   -- Not where it only claims the lock, and would not be alone; nor where one of
@@ -77,8 +75,8 @@ end
 if known == 'foreign' then return queue_up() end
 
 if known ~= '' and subscribers(hold_channel(n, known)) > 0 then
-  -- A holder whose hint was lost. It may linger, for all that is known.
-  call('SET', holder, format_holder(known, 0, run, 0, 0, '- - - linger'), 'EX', ttl)
+  -- A holder whose hint was lost.
+  call('SET', holder, format_holder(known, 0, run, 0, 0, '- - -'), 'EX', ttl)
   local answer = queue_up()
   if waits then publish(hold_channel(n, known), 'wait') end
   return answer

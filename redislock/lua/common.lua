@@ -9,8 +9,7 @@
 -- A value of n-holder is "SID TOKEN RUN UNTIL SINCE CLIENT PID HOST": the
 -- session, its token (0 while it claims), the server's run id, the times in
 -- microseconds until when the next holder has to settle and since when the lock
--- is held, and whose session it is. "-" is unknown. One that ends in " linger" is of a
--- session that may keep the lock when nobody holds it any more: see ../linger.go.
+-- is held, and whose session it is. "-" is unknown.
 -- Much of it is in ../protocol.pml, too: a change here asks for one there.
 
 -- redis.call, but an error says of which command it is. (Redis does not tell
@@ -46,9 +45,6 @@ local function parse_holder(value)
     if sid and #sid == 32 then return sid, run, tonumber(till), token, client end
   end
 end
-
--- Whether one who does not wait has to ask whether the lock is held.
-local function may_linger(value) return value and string.sub(value, -7) == ' linger' end
 
 local function format_holder(sid, token, run, till, since, about)
   return string.format('%s %.0f %s %.0f %.0f %s', sid, token, run, till, since, about)

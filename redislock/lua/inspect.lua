@@ -37,7 +37,7 @@ end
 local found = string.format('%d ', waiting)
 
 if on_lock == 0 then return found .. 'free' end
-if last and theirs > 0 and (token ~= '0' or may_linger(value)) then return found .. 'held ' .. value end
+if last and theirs > 0 and token ~= '0' then return found .. 'held ' .. value end
 -- Nobody is named, or one that claims it. Which sessions are on the lock?
 local pattern = string.gsub(n, '[%*%?%[%]\\%^%-]', '\\%0') .. ':h:*'
 local sessions = call('PUBSUB', sharded and 'SHARDCHANNELS' or 'CHANNELS', pattern)

@@ -32,9 +32,7 @@ local place = place_of(queue, sid)
 if not place and why ~= 'poll' then
   if is_free and not ahead then return 'free' end
   if is_free then wake(n, ahead) end
-  if why == 'ask' then
-    return not ahead and left == 0 and may_linger(call('MGET', holder)[1]) and 'free' or 'held 0'
-  end
+  if why == 'ask' then return 'held 0' end
 end
 
 local last, _, _, token, client = parse_holder(call('MGET', holder)[1])

@@ -122,10 +122,10 @@ func BenchmarkNoticeOfLoss(b *testing.B) {
 			acquired <- now
 		}()
 		done := lock.Done()
-		for killer.LLen(b.Context(), "n-queue").Val() == 0 {
+		for killer.LLen(b.Context(), "n:locker:queue").Val() == 0 {
 			time.Sleep(time.Millisecond)
 		}
-		id := fields(killer.Get(b.Context(), "n-holder").Val())[5]
+		id := fields(killer.Get(b.Context(), "n:locker:holder").Val())[5]
 		start := time.Now()
 		if err := killer.Do(b.Context(), "CLIENT", "KILL", "ID", id).Err(); err != nil {
 			b.Fatal(err)

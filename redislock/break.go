@@ -17,7 +17,7 @@ func (d *driver) Break(ctx context.Context, name string) error {
 	return err
 }
 
-var errReplica = errors.New("READONLY: the server is a replica, which does not know who holds locks")
+const errReplica = serverError("READONLY the server is a replica, which does not know who holds locks")
 
 var errStillHeld = errors.New("the lock is still held")
 
@@ -33,9 +33,9 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 		return !now.held || now.holder != broken, err
 	}
 	asked := []string{broken.sid}
-	if broken.sid == "" { // n-holder was lost, or it is not of this library
+	if broken.sid == "" { // the holder key was lost, or it is not of this library
 		if asked, err = n.sessionsOn(ctx, channel); err != nil {
-			return withoutArguments(err)
+			return plainly(err)
 		}
 	}
 	if len(asked) > 0 {
@@ -45,7 +45,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 				return done, err
 			}
 			for _, sid := range asked { // who does not hold it does nothing
-				if _, err := n.publish(ctx, channel+":h:"+sid, messageBreak+broken.token); err != nil {
+				if err := n.publish(ctx, channel+":h:"+sid, messageBreak+broken.token); err != nil {
 					return false, err
 				}
 			}
@@ -57,7 +57,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 	}
 	killed, err := n.cut(ctx, channel, name, broken)
 	if err != nil {
-		return withoutArguments(fmt.Errorf("the holder cannot be disconnected: %w", err))
+		return plainly(fmt.Errorf("the holder cannot be disconnected: %w", err))
 	}
 	if done, err := n.await(ctx, n.options.UnavailableTimeout, nil, gone); done || err != nil {
 		return err

@@ -3,6 +3,7 @@ package redislock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,13 @@ func (s *session) run(before []command, sc *script, keys, args []string, done fu
 func (s *session) runBy(send func(...command), before []command, sc *script, keys, args []string, done func(string, error)) {
 	if !s.fast {
 		s.wire.send(before...)
-		s.node.running.Go(func() { done(s.node.eval(sc, keys, args)) })
+		s.node.running.Go(func() {
+			text, err := s.node.eval(sc, keys, args)
+			if isDemotion(err) {
+				s.end(fmt.Errorf("%w: %w", errDemoted, err))
+			}
+			done(text, err)
+		})
 		return
 	}
 	code := sc.on(s.node)
@@ -85,54 +92,85 @@ func (s *session) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// A publication is a message that goes by the client.
-type publication struct {
-	channel, payload string
-	done             func(receivers int, err error)
+// A request is a command that goes by the client.
+type request struct {
+	words []string
+	done  func(text string, err error)
 }
 
-var errBacklog = errors.New("too many messages are waiting to be published")
+var errBacklog = errors.New("too many commands are waiting to be sent")
 
-// publish publishes a message after those before it, and does not block. done is
-// called when the server has it, or with why it has not; it must not block.
-func (s *session) publish(channel, payload string, done func(receivers int, err error)) {
+// command sends a command after those before it, and does not block. done is called
+// with the answer, "" for none, or with why there is none; it must not block.
+func (s *session) command(done func(text string, err error), words ...string) {
 	if s.fast {
-		s.wire.send(s.wire.publish(channel, payload, func(r reply, err error) {
-			receivers, _ := strconv.Atoi(r.text)
-			done(receivers, err)
-		}))
+		s.wire.send(command{words: words, done: func(r reply, err error) { done(r.text, err) }})
 		return
 	}
 	select {
-	case s.publications <- publication{channel, payload, done}:
+	case s.requests <- request{words, done}:
 	default:
-		done(0, errBacklog)
+		done("", errBacklog)
 	}
 }
 
-// publishByClient publishes what goes by the client.
-func (s *session) publishByClient() {
+// publish publishes a message after those before it, as command does.
+func (s *session) publish(channel, payload string, done func(receivers int, err error)) {
+	s.command(func(text string, err error) {
+		receivers, _ := strconv.Atoi(text)
+		done(receivers, err)
+	}, s.wire.shardWord("PUBLISH"), channel, payload)
+}
+
+// sendByClient sends what goes by the client: all that is due in one pipeline.
+func (s *session) sendByClient() {
 	for {
+		var due []request
 		select {
-		case p := <-s.publications:
-			ctx, cancel := context.WithTimeout(s.node.ctx, s.node.options.UnavailableTimeout)
-			receivers, err := s.node.publish(ctx, p.channel, p.payload)
-			cancel()
-			p.done(receivers, err)
+		case r := <-s.requests:
+			due = append(due, r)
 		case <-s.done:
 			return
 		}
+		for len(due) < maxPipeline && len(s.requests) > 0 {
+			due = append(due, <-s.requests)
+		}
+		s.node.pipeline(s.node.client(), due)
+	}
+}
+
+// maxPipeline is how many commands go by the client in one write.
+const maxPipeline = 256
+
+// pipeline sends requests by a client, in one write.
+func (n *node) pipeline(c *redis.Client, due []request) {
+	ctx, cancel := context.WithTimeout(n.ctx, n.options.UnavailableTimeout)
+	defer cancel()
+	p := c.Pipeline()
+	for _, r := range due {
+		words := make([]any, len(r.words))
+		for i, w := range r.words {
+			words[i] = w
+		}
+		p.Do(ctx, words...)
+	}
+	answers, _ := p.Exec(ctx) // whose error is that of one of them
+	for i, r := range due {
+		value, err := answers[i].(*redis.Cmd).Result()
+		if errors.Is(err, redis.Nil) {
+			value, err = "", nil
+		}
+		r.done(fmt.Sprint(value), plainly(err))
 	}
 }
 
 // publish publishes a message through the client.
-func (n *node) publish(ctx context.Context, channel, payload string) (receivers int, err error) {
+func (n *node) publish(ctx context.Context, channel, payload string) error {
 	publish := n.client().Publish
 	if n.shard != nil {
 		publish = n.client().SPublish
 	}
-	reached, err := publish(ctx, channel, payload).Result()
-	return int(reached), withoutArguments(err)
+	return plainly(publish(ctx, channel, payload).Err())
 }
 
 // eval runs a script through the client.
@@ -148,5 +186,5 @@ func (n *node) eval(sc *script, keys, args []string) (string, error) {
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		text, err = n.client().Eval(ctx, code.text, keys, values...).Text()
 	}
-	return text, withoutArguments(err)
+	return text, plainly(err)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +53,7 @@ const redirectPause = 20 * time.Millisecond
 func (c *cluster) try(ctx context.Context, a *locker.Attempt) (g locker.Grant, err error) {
 	err = c.on(ctx, a.Name, func(n *node) error {
 		g, err = n.try(ctx, a)
-		if err != nil && ctx.Err() == nil && hasPrefix(err, "MOVED ") {
+		if err != nil && ctx.Err() == nil && codeOf(err) == "MOVED" {
 			// A replica lets the session wait on its channels, and runs no script. When it
 			// is the primary one day, the session would count as one who waits.
 			n.leave(ctx, a.Name)
@@ -95,15 +94,11 @@ func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) err
 // isRedirect reports whether a server says that it does not have the slot, or that
 // it is about to give it away.
 func isRedirect(err error) bool {
-	return hasPrefix(err, "MOVED ") || hasPrefix(err, "ASK ") || hasPrefix(err, "TRYAGAIN") || hasPrefix(err, "CLUSTERDOWN")
-}
-
-func hasPrefix(err error, prefix string) bool {
-	var reply serverError
-	if errors.As(err, &reply) {
-		return strings.HasPrefix(string(reply), prefix)
+	switch codeOf(err) {
+	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN":
+		return true
 	}
-	return redis.HasErrorPrefix(err, prefix)
+	return false
 }
 
 // used returns the nodes that are, or were, part of the cluster.

@@ -37,6 +37,7 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 	if err != nil {
 		return nil, dialError(user, err)
 	}
+	conn = withDeadlines(conn)
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	o := cloneOptions(user)
 	o.ClientName = "" // the last one counts, but OnConnect may set it, too
@@ -92,18 +93,6 @@ func dialError(user *redis.Options, err error) error {
 }
 
 var errSetUp = errors.New("the connection was lost while it was set up")
-
-// withoutArguments returns an error without what a server repeats of a command that
-// it does not know: of AUTH, that is the password.
-func withoutArguments(err error) error {
-	if err == nil {
-		return nil
-	}
-	if text, _, cut := strings.Cut(err.Error(), ", with args"); cut {
-		return serverError(text)
-	}
-	return err
-}
 
 // A tlsSetUp is a TLS connection while go-redis sets it up. It is not for go-redis to
 // look into: with TLS 1.3 that takes the server's session tickets for the beginning of

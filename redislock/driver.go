@@ -23,7 +23,7 @@ type driver struct {
 	ctx        context.Context
 	cancel     context.CancelFunc // ends what Close need not wait for
 
-	cannotKill atomic.Bool // the server does not allow it
+	cannotKill atomic.Int64 // until when the server is not asked to, in nanoseconds of Unix time, as it does not allow it; 0: it may
 
 	only    *node    // the one node; nil in a Cluster
 	cluster *cluster // nil elsewhere

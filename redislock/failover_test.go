@@ -98,7 +98,7 @@ func long(t *testing.T) {
 func queuedAt(t *testing.T, addr, name string, n int64) {
 	t.Helper()
 	c := redistest.Client(t, addr, nil)
-	poll(t, "waiters in the queue", func() bool { return c.LLen(t.Context(), name+"-queue").Val() == n })
+	poll(t, "waiters in the queue", func() bool { return c.LLen(t.Context(), name+":locker:queue").Val() == n })
 }
 
 // replicated waits until the replica has all that its primary has: what it does not

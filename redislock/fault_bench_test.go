@@ -41,7 +41,7 @@ func waiterFor(b *testing.B, s *redistest.Server, l locker.Locker) func() time.T
 		acquired <- now
 	}()
 	c := s.Client(nil)
-	for c.LLen(b.Context(), "n-queue").Val() == 0 {
+	for c.LLen(b.Context(), "n:locker:queue").Val() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	return func() time.Time { return <-acquired }
@@ -123,12 +123,12 @@ func BenchmarkFaultFrozenWaiter(b *testing.B) {
 			b.Fatal(err)
 		}
 		p := startChild(b, s.Addr)
-		for c.LLen(b.Context(), "n-queue").Val() == 0 {
+		for c.LLen(b.Context(), "n:locker:queue").Val() == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		p.freeze()
 		acquired := waiterFor(b, s, l)
-		for c.LLen(b.Context(), "n-queue").Val() < 2 {
+		for c.LLen(b.Context(), "n:locker:queue").Val() < 2 {
 			time.Sleep(time.Millisecond)
 		}
 		start := time.Now()
@@ -170,7 +170,7 @@ func BenchmarkFaultFlushall(b *testing.B) {
 					}
 				})
 			}
-			for c.LLen(b.Context(), "n-queue").Val() < waiters {
+			for c.LLen(b.Context(), "n:locker:queue").Val() < waiters {
 				time.Sleep(time.Millisecond)
 			}
 			if flush {

@@ -21,50 +21,55 @@ func TestFreeIsAsClaim(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	const far = 4102444800000000 // microseconds: the year 2100
-	hint := func(sid, token, until string) string { return sid + " " + token + " run " + until + " 7 5 4 host" }
+	hint := func(sid, token, until string) string {
+		return sid + " " + token + " run " + until + " 7 5 1000000 4 host"
+	}
 	times := regexp.MustCompile(`\d{15,16}|yield \d+`)
 	for what, prepare := range map[string]func() []string{ // which returns what else is subscribed
 		"nothing":         func() []string { return nil },
-		"held by itself":  func() []string { c.Set(ctx, "n-holder", hint(sessionA, "8", "0"), 0); return nil },
-		"to settle":       func() []string { c.Set(ctx, "n-holder", hint(sessionA, "8", fmt.Sprint(far)), 0); return nil },
-		"settled":         func() []string { c.Set(ctx, "n-holder", hint(sessionA, "8", "12345"), 0); return nil },
-		"held by another": func() []string { c.Set(ctx, "n-holder", hint(sessionB, "8", "0"), 0); return nil },
+		"held by itself":  func() []string { c.Set(ctx, "n:locker:holder", hint(sessionA, "8", "0"), 0); return nil },
+		"to settle":       func() []string { c.Set(ctx, "n:locker:holder", hint(sessionA, "8", fmt.Sprint(far)), 0); return nil },
+		"settled":         func() []string { c.Set(ctx, "n:locker:holder", hint(sessionA, "8", "12345"), 0); return nil },
+		"held by another": func() []string { c.Set(ctx, "n:locker:holder", hint(sessionB, "8", "0"), 0); return nil },
 		"its session lives": func() []string {
-			c.Set(ctx, "n-holder", hint(sessionB, "8", "0"), 0)
+			c.Set(ctx, "n:locker:holder", hint(sessionB, "8", "0"), 0)
 			return []string{sessionName(sessionB)}
 		},
 		"it still holds": func() []string {
-			c.Set(ctx, "n-holder", hint(sessionB, "8", "0"), 0)
+			c.Set(ctx, "n:locker:holder", hint(sessionB, "8", "0"), 0)
 			return []string{"n", "n:h:" + sessionB}
 		},
-		"a hint of nothing": func() []string { c.Set(ctx, "n-holder", "who knows", 0); return nil },
-		"a hint in a list":  func() []string { c.RPush(ctx, "n-holder", "who knows"); return nil },
-		"an old token":      func() []string { c.Set(ctx, "n-fence", 41, 0); return nil },
-		"a long one":        func() []string { c.Set(ctx, "n-fence", "aaaaaaaaaaaaaaaa", 0); return nil },
-		"a long number":     func() []string { c.Set(ctx, "n-fence", "0x0872833d753207", 0); return nil },
-		"one with blanks":   func() []string { c.Set(ctx, "n-fence", "         2.4e+15", 0); return nil },
+		"a hint of nothing": func() []string { c.Set(ctx, "n:locker:holder", "who knows", 0); return nil },
+		"a hint in a list":  func() []string { c.RPush(ctx, "n:locker:holder", "who knows"); return nil },
+		"an old token":      func() []string { c.Set(ctx, "n:locker:fence", 41, 0); return nil },
+		"a long one":        func() []string { c.Set(ctx, "n:locker:fence", "aaaaaaaaaaaaaaaa", 0); return nil },
+		"a long number":     func() []string { c.Set(ctx, "n:locker:fence", "0x0872833d753207", 0); return nil },
+		"one with blanks":   func() []string { c.Set(ctx, "n:locker:fence", "         2.4e+15", 0); return nil },
 		"one of today, held": func() []string {
-			c.Set(ctx, "n-fence", time.Now().UnixMicro(), 0)
-			c.Set(ctx, "n-holder", hint(sessionA, "8", "0"), 0)
+			c.Set(ctx, "n:locker:fence", time.Now().UnixMicro(), 0)
+			c.Set(ctx, "n:locker:holder", hint(sessionA, "8", "0"), 0)
 			return nil
 		},
-		"one of last week":     func() []string { c.Set(ctx, "n-fence", time.Now().AddDate(0, 0, -7).UnixMicro(), 0); return nil },
-		"one of today":         func() []string { c.Set(ctx, "n-fence", time.Now().UnixMicro(), 0); return nil },
-		"one of soon":          func() []string { c.Set(ctx, "n-fence", time.Now().Add(time.Hour).UnixMicro(), 0); return nil },
-		"a claim that settles": func() []string { c.Set(ctx, "n-holder", hint(sessionA, "0", fmt.Sprint(far)), 0); return nil },
-		"a token of later":     func() []string { c.Set(ctx, "n-fence", far, 0); return nil },
-		"a token out of range": func() []string { c.Set(ctx, "n-fence", "9007199254740993", 0); return nil },
-		"no token":             func() []string { c.Set(ctx, "n-fence", "x", 0); return nil },
-		"somebody waits":       func() []string { c.RPush(ctx, "n-queue", sessionB); return []string{"n:w:" + sessionB} },
-		"somebody did":         func() []string { c.RPush(ctx, "n-queue", sessionB); return nil },
-		"it is next":           func() []string { c.RPush(ctx, "n-queue", sessionA, sessionB); return []string{"n:w:" + sessionB} },
-		"it is the only next":  func() []string { c.RPush(ctx, "n-queue", sessionA); return nil },
-		"no queue":             func() []string { c.Set(ctx, "n-queue", "x", 0); return nil },
+		"one of last week":     func() []string { c.Set(ctx, "n:locker:fence", time.Now().AddDate(0, 0, -7).UnixMicro(), 0); return nil },
+		"one of today":         func() []string { c.Set(ctx, "n:locker:fence", time.Now().UnixMicro(), 0); return nil },
+		"one of soon":          func() []string { c.Set(ctx, "n:locker:fence", time.Now().Add(time.Hour).UnixMicro(), 0); return nil },
+		"a claim that settles": func() []string { c.Set(ctx, "n:locker:holder", hint(sessionA, "0", fmt.Sprint(far)), 0); return nil },
+		"a token of later":     func() []string { c.Set(ctx, "n:locker:fence", far, 0); return nil },
+		"a token out of range": func() []string { c.Set(ctx, "n:locker:fence", "9007199254740993", 0); return nil },
+		"no token":             func() []string { c.Set(ctx, "n:locker:fence", "x", 0); return nil },
+		"somebody waits":       func() []string { c.RPush(ctx, "n:locker:queue", sessionB); return []string{"n:w:" + sessionB} },
+		"somebody did":         func() []string { c.RPush(ctx, "n:locker:queue", sessionB); return nil },
+		"it is next": func() []string {
+			c.RPush(ctx, "n:locker:queue", sessionA, sessionB)
+			return []string{"n:w:" + sessionB}
+		},
+		"it is the only next": func() []string { c.RPush(ctx, "n:locker:queue", sessionA); return nil },
+		"no queue":            func() []string { c.Set(ctx, "n:locker:queue", "x", 0); return nil },
 		"left to portalocker": func() []string {
-			c.Set(ctx, "n-yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0)
+			c.Set(ctx, "n:locker:yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0)
 			return nil
 		},
-		"it was":           func() []string { c.Set(ctx, "n-yield", "12", 0); return nil },
+		"it was":           func() []string { c.Set(ctx, "n:locker:yield", "12", 0); return nil },
 		"a claim meets it": func() []string { return []string{"n"} },
 	} {
 		for _, reserve := range []string{"0", "32"} {
@@ -75,20 +80,20 @@ func TestFreeIsAsClaim(t *testing.T) {
 				if others := prepare(); others != nil {
 					subscribed = append(subscribed, subscribeTo(t, c, others...))
 				}
-				keys := []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}
-				answer, err := c.Eval(ctx, text, keys, "n", sessionA, "1", reserve, "run", "3 2 host", expiry, "10000", "750000", "").Text()
+				keys := []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby"}
+				answer, err := c.Eval(ctx, text, keys, "n", sessionA, "1", reserve, "run", "3 1000000 2 host", expiry, "10000", "750000", "").Text()
 				if err != nil {
-					t.Fatal(what, err)
+					answer = errorOf(err)
 				}
 				if token, _, _, err := parseWon(answer); err == nil {
-					reserved, _ := c.Get(ctx, "n-fence").Uint64()
+					reserved, _ := c.Get(ctx, "n:locker:fence").Uint64()
 					answer += fmt.Sprint("\nreserved ", reserved-token)
 				}
 				for _, key := range keys {
 					answer += fmt.Sprintf("\n%s %v", key, c.TTL(ctx, key).Val())
-					if key == "n-queue" {
+					if key == "n:locker:queue" {
 						answer += fmt.Sprint(" ", c.LRange(ctx, key, 0, -1).Val())
-					} else if value := c.Get(ctx, key).Val(); key != "n-yield" {
+					} else if value := c.Get(ctx, key).Val(); key != "n:locker:yield" {
 						answer += " " + value
 					}
 				}
@@ -116,6 +121,12 @@ func TestFreeIsAsClaim(t *testing.T) {
 	}
 }
 
+// errorOf returns an error without where it is in a script.
+func errorOf(err error) string {
+	text, _, _ := strings.Cut(fmt.Sprint(err), " script: ")
+	return text
+}
+
 // The same goes for the first part of the script that releases.
 func TestGiveIsAsRelease(t *testing.T) {
 	s := redistest.Start(t)
@@ -123,9 +134,9 @@ func TestGiveIsAsRelease(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	const far = 4102444800000000 // microseconds: the year 2100
-	hint := func(sid, until string) string { return sid + " 8 run " + until + " 7 5 4 host" }
+	hint := func(sid, until string) string { return sid + " 8 run " + until + " 7 5 1000000 4 host" }
 	standby := func(sid, reserve, run string) string {
-		return sid + " " + reserve + " 604800 10000 750000 " + run + " 3 2 host"
+		return sid + " " + reserve + " 3600 10000 750000 " + run + " 3 1000000 2 host"
 	}
 	sessionD := strings.Repeat("d", 32)
 	lives := sessionName(sessionA)
@@ -138,53 +149,54 @@ func TestGiveIsAsRelease(t *testing.T) {
 	}{
 		"one stands by":          {func() {}, standsBy, nil},
 		"the holder is gone":     {func() {}, standsBy[1:], nil},
-		"its server is, too":     {func() { c.Set(ctx, "n-standby", standby(sessionB, "0", "run2"), 0) }, standsBy[1:], nil},
-		"tokens are reserved":    {func() { c.Set(ctx, "n-standby", standby(sessionB, "32", "run"), 0) }, standsBy, nil},
-		"another stands by":      {func() { c.Set(ctx, "n-standby", standby(sessionC, "0", "run"), 0) }, standsBy, nil},
-		"nobody does":            {func() { c.Del(ctx, "n-standby") }, standsBy, nil},
+		"its server is, too":     {func() { c.Set(ctx, "n:locker:standby", standby(sessionB, "0", "run2"), 0) }, standsBy[1:], nil},
+		"tokens are reserved":    {func() { c.Set(ctx, "n:locker:standby", standby(sessionB, "32", "run"), 0) }, standsBy, nil},
+		"another stands by":      {func() { c.Set(ctx, "n:locker:standby", standby(sessionC, "0", "run"), 0) }, standsBy, nil},
+		"nobody does":            {func() { c.Del(ctx, "n:locker:standby") }, standsBy, nil},
 		"it only waits":          {func() {}, []string{lives, "n:w:" + sessionB}, nil},
 		"it only holds":          {func() {}, []string{lives, "n", "n:h:" + sessionB}, nil},
 		"it is gone":             {func() {}, []string{lives}, nil},
 		"another is there":       {func() {}, append([]string{"n:h:" + sessionC}, standsBy...), nil},
-		"another holds it":       {func() { c.Set(ctx, "n-holder", hint(sessionC, "0"), 0) }, append([]string{"n:h:" + sessionC}, standsBy...), nil},
-		"another held it":        {func() { c.Set(ctx, "n-holder", hint(sessionC, "0"), 0) }, standsBy, nil},
-		"no holder":              {func() { c.Del(ctx, "n-holder") }, standsBy, nil},
-		"a hint of nothing":      {func() { c.Set(ctx, "n-holder", "who knows", 0) }, standsBy, nil},
-		"to settle":              {func() { c.Set(ctx, "n-holder", hint(sessionA, fmt.Sprint(far)), 0) }, standsBy, nil},
+		"another holds it":       {func() { c.Set(ctx, "n:locker:holder", hint(sessionC, "0"), 0) }, append([]string{"n:h:" + sessionC}, standsBy...), nil},
+		"another held it":        {func() { c.Set(ctx, "n:locker:holder", hint(sessionC, "0"), 0) }, standsBy, nil},
+		"no holder":              {func() { c.Del(ctx, "n:locker:holder") }, standsBy, nil},
+		"a hint of nothing":      {func() { c.Set(ctx, "n:locker:holder", "who knows", 0) }, standsBy, nil},
+		"to settle":              {func() { c.Set(ctx, "n:locker:holder", hint(sessionA, fmt.Sprint(far)), 0) }, standsBy, nil},
 		"still there":            {func() {}, append([]string{"n:h:" + sessionA}, standsBy...), nil},
-		"tokens in the future":   {func() { c.Set(ctx, "n-fence", far, 0) }, standsBy, nil},
-		"no token":               {func() { c.Set(ctx, "n-fence", "none", 0) }, standsBy, nil},
-		"a list of tokens":       {func() { c.Del(ctx, "n-fence"); c.RPush(ctx, "n-fence", "x") }, standsBy, nil},
-		"another is before it":   {func() { c.LPush(ctx, "n-queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
-		"one was":                {func() { c.LPush(ctx, "n-queue", sessionC) }, standsBy, nil},
-		"another is behind it":   {func() { c.RPush(ctx, "n-queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
-		"one behind it is gone":  {func() { c.RPush(ctx, "n-queue", sessionC) }, standsBy, nil},
-		"one behind it claims":   {func() { c.RPush(ctx, "n-queue", sessionC) }, append([]string{"n:h:" + sessionC}, standsBy...), nil},
-		"two are behind it":      {func() { c.RPush(ctx, "n-queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC, "n:w:" + sessionD}, standsBy...), nil},
-		"the second is gone":     {func() { c.RPush(ctx, "n-queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
-		"no queue":               {func() { c.Set(ctx, "n-queue", "x", 0) }, standsBy, nil},
-		"an empty queue":         {func() { c.Del(ctx, "n-queue") }, standsBy, nil},
+		"tokens in the future":   {func() { c.Set(ctx, "n:locker:fence", far, 0) }, standsBy, nil},
+		"no token":               {func() { c.Set(ctx, "n:locker:fence", "none", 0) }, standsBy, nil},
+		"a list of tokens":       {func() { c.Del(ctx, "n:locker:fence"); c.RPush(ctx, "n:locker:fence", "x") }, standsBy, nil},
+		"another is before it":   {func() { c.LPush(ctx, "n:locker:queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
+		"one was":                {func() { c.LPush(ctx, "n:locker:queue", sessionC) }, standsBy, nil},
+		"another is behind it":   {func() { c.RPush(ctx, "n:locker:queue", sessionC) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
+		"one behind it is gone":  {func() { c.RPush(ctx, "n:locker:queue", sessionC) }, standsBy, nil},
+		"one behind it claims":   {func() { c.RPush(ctx, "n:locker:queue", sessionC) }, append([]string{"n:h:" + sessionC}, standsBy...), nil},
+		"two are behind it":      {func() { c.RPush(ctx, "n:locker:queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC, "n:w:" + sessionD}, standsBy...), nil},
+		"the second is gone":     {func() { c.RPush(ctx, "n:locker:queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
+		"no queue":               {func() { c.Set(ctx, "n:locker:queue", "x", 0) }, standsBy, nil},
+		"an empty queue":         {func() { c.Del(ctx, "n:locker:queue") }, standsBy, nil},
 		"to leave it":            {func() {}, standsBy, []string{"900000", "1000000"}},
-		"it is left":             {func() { c.Set(ctx, "n-yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0) }, standsBy, nil},
-		"it was":                 {func() { c.Set(ctx, "n-yield", "12", 0) }, standsBy, nil},
-		"n-standby is a list":    {func() { c.Del(ctx, "n-standby"); c.RPush(ctx, "n-standby", "x") }, standsBy, nil},
-		"n-standby says nothing": {func() { c.Set(ctx, "n-standby", sessionB+" x", 0) }, standsBy, nil},
+		"it is left":             {func() { c.Set(ctx, "n:locker:yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0) }, standsBy, nil},
+		"it was":                 {func() { c.Set(ctx, "n:locker:yield", "12", 0) }, standsBy, nil},
+		"n-standby is a list":    {func() { c.Del(ctx, "n:locker:standby"); c.RPush(ctx, "n:locker:standby", "x") }, standsBy, nil},
+		"n-standby says nothing": {func() { c.Set(ctx, "n:locker:standby", sessionB+" x", 0) }, standsBy, nil},
 	} {
 		var outcomes []string
 		for _, text := range []string{releaseScript.plain().text, "local sharded = false\n" + commonLua + releaseLua} {
 			c.FlushAll(ctx)
-			c.Set(ctx, "n-fence", "8", 0)
-			c.Set(ctx, "n-holder", hint(sessionA, "0"), 0)
-			c.Set(ctx, "n-standby", standby(sessionB, "0", "run"), 0)
-			c.RPush(ctx, "n-queue", sessionB)
+			c.Set(ctx, "n:locker:fence", "8", 0)
+			c.Set(ctx, "n:locker:holder", hint(sessionA, "0"), 0)
+			c.Set(ctx, "n:locker:standby", standby(sessionB, "0", "run"), 0)
+			c.RPush(ctx, "n:locker:queue", sessionB)
 			tt.prepare()
 			subscribed := subscribeTo(t, c, append([]string{"end"}, tt.others...)...)
-			keys := []string{"n-fence", "n-holder", "n-queue", "n-yield", "n-standby"}
+			keys := []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby"}
 			args := []any{"n", sessionA, "0", "0"}
 			for i, a := range tt.args {
 				args[2+i] = a
 			}
-			outcome := fmt.Sprint(c.Eval(ctx, text, keys, args...).Text())
+			answer, err := c.Eval(ctx, text, keys, args...).Text()
+			outcome := fmt.Sprint(answer, errorOf(err))
 			c.Publish(ctx, "end", "")
 			for {
 				m, err := subscribed.ReceiveMessage(ctx)
@@ -199,9 +211,9 @@ func TestGiveIsAsRelease(t *testing.T) {
 			for _, key := range keys {
 				outcome += fmt.Sprintf("\n%s %v %v %v", key, c.TTL(ctx, key).Val(), c.Get(ctx, key).Val(), c.LRange(ctx, key, 0, -1).Val())
 			}
-			reserved, _ := c.Get(ctx, "n-fence").Uint64()
+			reserved, _ := c.Get(ctx, "n:locker:fence").Uint64()
 			var token uint64
-			_, _ = fmt.Sscanf(c.Get(ctx, "n-holder").Val(), sessionB+" %d ", &token)
+			_, _ = fmt.Sscanf(c.Get(ctx, "n:locker:holder").Val(), sessionB+" %d ", &token)
 			outcome += fmt.Sprint("\nreserved ", reserved-token)
 			outcomes = append(outcomes, times.ReplaceAllStringFunc(outcome, func(n string) string {
 				if strings.HasPrefix(n, "4") {

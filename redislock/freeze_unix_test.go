@@ -2,7 +2,15 @@
 
 package redislock_test
 
-import "syscall"
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/golocker/locker/internal/redistest"
+)
 
 func (p *process) freeze() { p.signal(syscall.SIGSTOP) }
 func (p *process) thaw()   { p.signal(syscall.SIGCONT) }
@@ -12,4 +20,21 @@ func (p *process) signal(s syscall.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// freezeServer has a server say nothing until thaw is called.
+func freezeServer(t *testing.T, s *redistest.Server) (thaw func()) {
+	t.Helper()
+	_, rest, _ := strings.Cut(s.Do("INFO", "server").(string), "process_id:")
+	text, _, _ := strings.Cut(rest, "\r")
+	pid, err := strconv.Atoi(text)
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	thaw = sync.OnceFunc(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	t.Cleanup(thaw)
+	return thaw
 }

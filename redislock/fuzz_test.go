@@ -22,7 +22,7 @@ func FuzzMessage(f *testing.F) {
 		f.Add(text, false, true)
 	}
 	f.Fuzz(func(t *testing.T, text string, held, onHold bool) {
-		s := &session{id: strings.Repeat("b", 32), publications: make(chan publication, 1), members: make(map[string]*member)}
+		s := &session{id: strings.Repeat("b", 32), requests: make(chan request, 1), wire: &wire{}, members: make(map[string]*member)}
 		m := &member{session: s, name: "n", holdChannel: "n:h:" + s.id, claiming: !held, answered: make(chan struct{})}
 		if held {
 			m.hold = &hold{member: m}
@@ -34,12 +34,13 @@ func FuzzMessage(f *testing.F) {
 		}
 		s.message(channel, &reply{kind: '$', text: text})
 		select {
-		case p := <-s.publications:
-			if !strings.HasPrefix(p.channel, "n-") && !strings.HasPrefix(p.channel, "n:h:") && !strings.HasPrefix(p.channel, "n:w:") {
-				t.Errorf("answered on %q", p.channel)
+		case r := <-s.requests:
+			channel := r.words[1]
+			if !strings.HasPrefix(channel, "n-") && !strings.HasPrefix(channel, "n:h:") && !strings.HasPrefix(channel, "n:w:") {
+				t.Errorf("answered on %q", channel)
 			}
-			if len(p.channel) < len("n-0.5") || onHold {
-				t.Errorf("answered on %q", p.channel)
+			if len(channel) < len("n-0.5") || onHold {
+				t.Errorf("answered on %q", channel)
 			}
 		default:
 		}

@@ -57,7 +57,7 @@ func (h *hold) lose(cause error) func(error) {
 var errBroken = errors.New("it was taken away by Break")
 
 // brokenBy takes the lock from its holder, if that is the one with the token, or one that
-// it was passed on to, of which n-holder does not tell; and if it is not just being
+// it was passed on to, of which the holder key does not tell; and if it is not just being
 // released. It returns what is to be done without session.mu, which is
 // held: the holder is told, and then others can have the lock. To them, and in
 // protocol.pml, that is a release.
@@ -70,7 +70,7 @@ func (m *member) brokenBy(token string) (leave func()) {
 		return nil
 	}
 	if t, err := strconv.ParseUint(token, 10, 64); token != "" && token != "0" && (err != nil || t < h.first || t > h.token) {
-		return nil // "" and 0: n-holder was lost
+		return nil // "" and 0: the holder key was lost
 	}
 	lost := h.lose(errBroken)
 	end := m.beginWith()

@@ -10,14 +10,18 @@ import (
 )
 
 // Those who hang: a holder that is frozen keeps its connection, and with it the
-// lock; a waiter that is frozen keeps its place. The first two in the queue look
-// for them when they poll. Each poll pings whoever is on the lock's channel, who
-// has the unavailable timeout to answer, from when the server has passed the ping
-// on. Then its connection is cut (CLIENT KILL), or its place is taken away.
+// lock; a waiter that is frozen keeps its place. All who wait look for them when they
+// poll, also those far behind: who is before them may hang, too. Each poll pings whoever
+// is on the lock's channel, who has the unavailable timeout to answer, from when the
+// server has passed the ping on: its own, which its hint says. Then its connection is cut
+// (CLIENT KILL), or its place is taken away.
 //
 // "No answer" alone would kill the living. So it is the poll that says who is meant:
 // if that is another one than before, or another hold of the same one, the time
-// starts again.
+// starts again. Where it is not known who holds the lock, it is a holder of portalocker,
+// or one of another database, or its hint is lost for the moment. Then a poll says how
+// many the ping has reached; only if not all have answered by the next poll are they
+// looked for among the connections, which costs the server the more the more it has.
 
 // A doubt is whom a waiter believes to hang.
 type doubt struct {
@@ -25,19 +29,23 @@ type doubt struct {
 	since   time.Time         // when the server had passed on the first ping that was not answered
 	present map[string]string // names of connections by id, before that; of those who may be meant, where it is not known who
 	heard   map[string]bool   // session ids of those who have answered since; and unknownHolder
+	answers int               // to the latest ping
 }
 
 // A whom is who keeps a waiter from the lock.
 type whom struct {
-	role   string // one of those below; "": nobody in particular
-	sid    string
-	token  string
-	client string // the id of its connection
+	role      string // one of those below; "": nobody in particular
+	sid       string
+	token     string
+	client    string        // the id of its connection
+	timeout   time.Duration // its UnavailableTimeout; 0: not known
+	receivers int           // of the ping, where it is not known who it is
 }
 
 const (
-	roleHolder = "pinged" // the holder has been pinged: by name, or, where it is not known, whoever is on the channel
-	roleHead   = "idle"   // the lock is free, and it is the turn of this waiter
+	roleHolder  = "pinged"  // the holder, or the one that stands by: it has been pinged
+	roleUnknown = "unknown" // whoever is on the channel has been pinged
+	roleHead    = "idle"    // the lock is free, and it is the turn of this waiter
 )
 
 // maxHeard bounds how many answers are kept: who answers is not trusted.
@@ -51,16 +59,27 @@ func (d *doubt) answered(who string) {
 	if len(d.heard) < maxHeard {
 		d.heard[who] = true
 	}
+	d.answers++
 }
 
-// settled reports whether the one who is meant has answered.
-func (d *doubt) settled() bool { return d.about.sid != "" && d.heard[d.about.sid] }
+// settled reports whether those who are meant have answered.
+func (d *doubt) settled() bool {
+	switch d.about.role {
+	case "":
+		return true
+	case roleUnknown:
+		return d.answers >= d.about.receivers
+	default:
+		return d.heard[d.about.sid]
+	}
+}
 
 // beginPoll forgets a doubt that an answer has cleared. session.mu is held.
 func (m *member) beginPoll() {
-	if m.doubt.settled() || m.doubt.about.role == "" {
+	if m.doubt.settled() {
 		m.doubt = doubt{}
 	}
+	m.doubt.answers = 0
 }
 
 // A verdict is what a poll has led to.
@@ -75,19 +94,28 @@ type verdict struct {
 func (m *member) judge(ctx context.Context, about whom) verdict {
 	s := m.session
 	patience := s.node.options.UnavailableTimeout
+	if about.timeout > 0 {
+		patience = about.timeout
+	}
 	s.mu.Lock()
 	d := &m.doubt
-	unknown := about.role == roleHolder && about.sid == ""
-	switch {
+	switch isNew := about != d.about; {
 	case about.role == "":
 		*d = doubt{}
-	case about != d.about && unknown:
+	case about.role == roleUnknown && d.about.role != roleUnknown:
+		*d = doubt{about: about, heard: d.heard, answers: d.answers}
+		s.mu.Unlock()
+		return verdict{after: patience} // whether all answer
+	case about.role == roleUnknown && d.present == nil:
 		s.mu.Unlock()
 		return m.suspectOthers(ctx, about)
-	case about != d.about:
+	case about.role == roleUnknown:
+		d.about = about
+		if d.since.IsZero() {
+			d.since = time.Now()
+		}
+	case isNew:
 		*d = doubt{about: about, since: time.Now(), heard: d.heard}
-	case d.since.IsZero():
-		d.since = time.Now()
 	}
 	if d.settled() {
 		*d = doubt{}
@@ -113,13 +141,16 @@ func (m *member) judge(ctx context.Context, about whom) verdict {
 }
 
 // suspectOthers begins a doubt about whoever is on the channel of the lock, where no
-// holder is known: one who hung while it claimed the lock, or a foreign holder.
+// holder is known, and not all have answered: one who hung while it claimed the lock, or
+// a foreign holder.
 func (m *member) suspectOthers(ctx context.Context, about whom) verdict {
 	s := m.session
-	if s.node.cannotKill.Load() {
+	if !s.node.mayKill() {
 		return verdict{}
 	}
-	present, err := s.node.others(ctx, m.channel, m.name, s.id)
+	present, err := within(ctx, s.node.driver, func() (map[string]string, error) {
+		return s.node.others(ctx, m.channel, m.name, s.id)
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -208,21 +239,23 @@ func idIn(name string) string {
 // whether there were any.
 func (m *member) disconnect(ctx context.Context, matter doubt) bool {
 	node := m.session.node
-	if node.cannotKill.Load() {
+	if !node.mayKill() {
 		return false
 	}
-	now, err := m.hung(ctx, matter)
-	killed := false
-	for id, name := range now {
-		var n int64
-		if n, err = node.client().ClientKillByFilter(ctx, "ID", id).Result(); err != nil {
-			break
+	killed, err := within(ctx, node.driver, func() (killed bool, err error) {
+		now, err := m.hung(ctx, matter)
+		for id, name := range now {
+			n, err := node.client().ClientKillByFilter(ctx, "ID", id).Result()
+			if err != nil {
+				return killed, err
+			}
+			if n > 0 {
+				killed = true
+				node.log.Warn("holder does not answer: connection cut", "lock", m.name, "client", id, "name", name, "token", matter.about.token)
+			}
 		}
-		if n > 0 {
-			killed = true
-			node.log.Warn("holder does not answer: connection cut", "lock", m.name, "client", id, "name", name, "token", matter.about.token)
-		}
-	}
+		return killed, err
+	})
 	node.refused(err)
 	return killed
 }
@@ -270,14 +303,26 @@ func (n *node) subscribers(ctx context.Context) (map[string]string, error) {
 	return clients, err
 }
 
-// refused takes in an error of a command that finds or cuts connections. Where the
-// server does not allow it, that is said once, and nobody tries again.
+// askAgain is how long nobody tries to find or cut connections where the server has not
+// allowed it: the permission may be granted.
+const askAgain = time.Minute
+
+// mayKill reports whether connections can be cut, as far as is known.
+func (d *driver) mayKill() bool {
+	until := d.cannotKill.Load()
+	return until == 0 || time.Now().UnixNano() >= until
+}
+
+// refused takes in how a command has ended that finds or cuts connections. That the
+// server does not allow it is said once.
 func (d *driver) refused(err error) {
-	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") && serverLacks(err) != nil {
-		return
-	}
-	if !d.cannotKill.Swap(true) {
-		d.log.Warn("a holder that hangs cannot be disconnected: it will keep its lock", "error", err)
+	switch {
+	case err == nil:
+		d.cannotKill.Store(0)
+	case redis.HasErrorPrefix(err, "NOPERM") || serverLacks(err) == nil:
+		if d.cannotKill.Swap(time.Now().Add(askAgain).UnixNano()) == 0 {
+			d.log.Warn("a holder that hangs cannot be disconnected: it will keep its lock", "error", err)
+		}
 	}
 }
 

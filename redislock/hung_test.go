@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,10 +26,12 @@ import (
 
 // childVariable has the test binary acquire the lock n of the Redis that it names,
 // say so, and then, when it is told to, say what the first Err of the lock is. Its
-// UnavailableTimeout is patienceVariable.
+// UnavailableTimeout is patienceVariable. waitersVariable is how many more of its Lockers
+// wait for the lock meanwhile.
 const (
 	childVariable    = "REDISLOCK_TEST_CHILD"
 	patienceVariable = "REDISLOCK_TEST_PATIENCE"
+	waitersVariable  = "REDISLOCK_TEST_WAITERS"
 )
 
 func child() int {
@@ -41,6 +44,15 @@ func child() int {
 		var lock locker.Lock
 		if lock, err = l.Acquire(context.Background(), "n", locker.WithTimeout(bound)); err == nil {
 			fmt.Println("held", lock.Token())
+			waiters, _ := strconv.Atoi(os.Getenv(waitersVariable))
+			for range waiters {
+				other, err := redislock.New(c, nil)
+				if err != nil {
+					fmt.Println("failed", err)
+					return 1
+				}
+				go func() { _, _ = other.Acquire(context.Background(), "n", locker.WithTimeout(locker.NoTimeout)) }()
+			}
 			_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 			err = lock.Err()
 			fmt.Println("lost", errors.Is(err, locker.ErrLost), err)
@@ -66,8 +78,13 @@ func startChild(t testing.TB, addr string) *process {
 
 func startPatientChild(t testing.TB, addr string, patience time.Duration) *process {
 	t.Helper()
+	return startChildWith(t, addr, patienceVariable+"="+patience.String())
+}
+
+func startChildWith(t testing.TB, addr string, env ...string) *process {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+addr, patienceVariable+"="+patience.String())
+	cmd.Env = append(append(os.Environ(), childVariable+"="+addr), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -19,21 +19,21 @@ type found struct {
 	holder  hint
 }
 
-// A hint is a value of n-holder, see lua/common.lua.
+// A hint is a value of the holder key, see lua/common.lua.
 type hint struct {
 	sid, token, client, pid, host string
 	since                         int64 // microseconds of Unix time
 }
 
-// parseHint parses a value of n-holder, or a session's id alone.
+// parseHint parses a value of the holder key, or a session's id alone.
 func parseHint(value string) hint {
 	f := strings.Fields(value)
 	if len(f) == 1 {
 		return hint{sid: f[0]}
 	}
-	f = append(f, "", "", "", "", "", "", "", "")
+	f = append(f, "", "", "", "", "", "", "", "", "")
 	since, _ := strconv.ParseInt(f[4], 10, 64)
-	return hint{sid: f[0], token: f[1], client: f[5], pid: f[6], host: f[7], since: since}
+	return hint{sid: f[0], token: f[1], client: f[5], pid: f[7], host: f[8], since: since}
 }
 
 // forPeople returns what h says.
@@ -98,7 +98,11 @@ func (n *node) inspect(ctx context.Context, channel string) (found, error) {
 	if ctx.Err() != nil {
 		return found{}, ctx.Err()
 	}
-	text, err := n.eval(inspectScript, []string{channel + "-holder", channel + "-queue"}, []string{channel})
+	var text string
+	err := n.atPrimary(func() (err error) {
+		text, err = n.eval(inspectScript, n.keysOf(channel), []string{channel})
+		return err
+	})
 	if err != nil {
 		return found{}, err
 	}

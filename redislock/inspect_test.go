@@ -52,7 +52,7 @@ func TestInspectIsOneRoundTrip(t *testing.T) {
 		if i%11 == 10 {
 			conn = dead
 		}
-		s.Do("RPUSH", "n-queue", id)
+		s.Do("RPUSH", "n:locker:queue", id)
 		conn.Do("SUBSCRIBE", "n:w:"+id)
 	}
 	dead.Do("QUIT")
@@ -75,18 +75,18 @@ func TestInspectAndStaleHints(t *testing.T) {
 	s := redistest.Start(t)
 	l, other := open(t, s.Addr, 3), open(t, s.Addr, 3)
 	held := acquire(t, l, "n")
-	s.Do("FLUSHALL")
+	s.Do("DEL", "n:locker:holder")
 	if info := inspect(t, other, "n"); !info.Held || info.Holder.Token != 0 {
 		t.Errorf("%+v, want a holder of which no more is known", info)
 	}
 	release(t, held)
 	held = acquire(t, l, "n")
-	hint := s.Do("GET", "n-holder").(string)
+	hint := s.Do("GET", "n:locker:holder").(string)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "Done", held.Done())
-	s.Do("SET", "n-holder", hint)
+	s.Do("SET", "n:locker:holder", hint)
 	if info := inspect(t, other, "n"); info != (locker.Info{Name: "n"}) {
 		t.Errorf("%+v, want it to be free", info)
 	}
@@ -109,11 +109,11 @@ func TestNamesOfMany(t *testing.T) {
 		name := fmt.Sprintf("job %03d", i)
 		want = append(want, name)
 		acquire(t, l, name)
-		s.Do("SET", fmt.Sprint(i, "-holder"), "somebody")
+		s.Do("SET", fmt.Sprint(i, ":locker:holder"), "somebody")
 	}
 	release(t, acquire(t, l, "free"))
-	s.Do("RPUSH", "list-holder", "a")
-	s.Do("SET", "-holder", strings.Repeat("5", 32))
+	s.Do("RPUSH", "list:locker:holder", "a")
+	s.Do("SET", ":locker:holder", strings.Repeat("5", 32))
 	if got := names(t, other); !slices.Equal(got, want) {
 		t.Errorf("names %q, want %q", got, want)
 	}
@@ -151,32 +151,13 @@ func TestInspectAnUnreachableServer(t *testing.T) {
 	}
 }
 
-// Inspect leaves alone what is not the library's.
-func TestInspectLeavesOtherKeysAlone(t *testing.T) {
-	s := redistest.Start(t)
-	l := open(t, s.Addr, 3)
-	s.Do("SADD", "jobs-queue", "a")
-	s.Do("HSET", "jobs-holder", "a", "b")
-	if info := inspect(t, l, "jobs"); info != (locker.Info{Name: "jobs"}) {
-		t.Errorf("%+v, want it to be free", info)
-	}
-	if got := names(t, l); len(got) > 0 {
-		t.Errorf("names %q", got)
-	}
-	for _, key := range []string{"jobs-queue", "jobs-holder"} {
-		if ttl := s.Do("TTL", key); ttl != int64(-1) {
-			t.Errorf("%s has the TTL %v, want it to be there, with none", key, ttl)
-		}
-	}
-}
-
 // A replica knows nothing of subscriptions, and no lock is called free there.
 func TestInspectOnAReplica(t *testing.T) {
 	s, replica := redistest.Start(t), redistest.Start(t)
 	host, port, _ := strings.Cut(s.Addr, ":")
 	replica.Do("REPLICAOF", host, port)
 	acquire(t, open(t, s.Addr, 3), "n")
-	poll(t, "the replica has the hint", func() bool { return replica.Do("EXISTS", "n-holder") == int64(1) })
+	poll(t, "the replica has the hint", func() bool { return replica.Do("EXISTS", "n:locker:holder") == int64(1) })
 	l := open(t, replica.Addr, 3)
 	if _, err := l.Inspect(t.Context(), "n"); !errors.Is(err, locker.ErrUnavailable) || !strings.Contains(err.Error(), "READONLY") {
 		t.Errorf("Inspect: %v", err)

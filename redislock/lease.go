@@ -17,24 +17,33 @@ import (
 // ping for the unavailable timeout, and the lease, three quarters of that, runs
 // from before the ping.
 //
-// Proof is a heartbeat: something that is published on the session's channel, and
-// comes back. It counts from when it was sent, and only when all pings that came in
-// before it have been answered: the session may read, and yet be unable to answer.
-// A claim is proof, too.
+// Proof is a heartbeat: the session writes a key of its own, locker:session:<sid>. A
+// replica refuses that, so that a session whose server was demoted, and keeps its
+// connections, hears of it at once. It counts from when it was sent, and only when all
+// pings that came in before its answer have been answered: the session may read, and yet
+// be unable to answer. A claim is proof, too.
+//
+// With RESP3, the heartbeat goes by the connection that has the subscriptions: its answer
+// is proof of both. With RESP2 it goes by the client, whose connection may lead to another
+// server, where the address moves from one to the other. So there is a message to the
+// session's own channel with it, which has to be counted there, and to come back.
 //
 // A heartbeat is sent eight times in an unavailable timeout, so that a holder whose
 // machine stops for half of it keeps its locks.
 //
 // Where Sentinel says which server is the primary, the session may be on a former
-// one. There a heartbeat goes by a connection of its own, opened for it, to the
-// primary of that moment, where it has to reach the session; and a claim is no
-// proof. As each costs a connection, there are half as many. In a Cluster, only the
-// primary of a shard runs the script that a heartbeat is.
+// one. There a heartbeat, with the message, goes by a connection of its own, opened for
+// it, to the primary of that moment; and a claim is no proof. As each costs a connection,
+// there are half as many. In a Cluster, only the primary of a shard takes the key.
+//
+// A server that refuses the write for another reason, such as a full memory, was reached
+// all the same.
 //
 // That it runs out in time is taken for granted in protocol.pml: a change here asks
 // for a look there.
 type lease struct {
 	holds    int              // the locks that need it
+	ticks    uint64           // the times for a heartbeat that have passed
 	last     uint64           // the number of the latest heartbeat
 	beats    [beats]heartbeat // those that may still come back, by number
 	pings    uint64           // how many have come in that the session must answer
@@ -46,15 +55,20 @@ type lease struct {
 
 type heartbeat struct {
 	sent    time.Time
-	back    bool // it has come back
-	reached bool // the server says that it has reached the session: a replica that has it from its primary does not count
+	written bool // the primary has taken it
+	known   bool // and knows the session
+	back    bool // which has heard of that by its own connection
 }
 
-const beats = 16 // twice what fits into a lease
+const (
+	beats        = 16 // twice what fits into a lease
+	waitingBeats = 4  // a session that only waits sends one of so many
+)
 
 var (
 	errLeaseOver = errors.New("the lease ran out: no heartbeat has come back in time")
 	errMoved     = errors.New("the server that commands go to does not know the session")
+	errDemoted   = errors.New("the server is not the primary any more")
 )
 
 // expired reports whether the locks of the session are lost, by its own clock.
@@ -154,7 +168,7 @@ func (s *session) watch() {
 	every = max(min(every, o.HealthCheckInterval/4), time.Millisecond)
 	timer := time.NewTimer(every)
 	defer timer.Stop()
-	silence, unused := silence{since: time.Now()}, unused{since: time.Now()}
+	silence, unused, renewal := silence{since: time.Now()}, unused{since: time.Now()}, renewal{}
 	for next := time.Now().Add(every); ; {
 		var now time.Time
 		select {
@@ -174,6 +188,7 @@ func (s *session) watch() {
 			next = now.Add(every)
 			s.beat()
 			silence.look(s, now)
+			renewal.look(s, now)
 		}
 		wait := time.Until(next)
 		if until := s.until.Load(); until != 0 {
@@ -183,84 +198,108 @@ func (s *session) watch() {
 	}
 }
 
-// beat sends a heartbeat.
+// beatCommand is a heartbeat. It is answered with the one before.
+func (s *session) beatCommand(text string) []string {
+	return []string{"SET", sessionName(s.id), text, "PX", strconv.FormatInt(max(1, 2*s.node.options.UnavailableTimeout.Milliseconds()), 10), "GET"}
+}
+
+// beat sends a heartbeat. A session that only waits sends fewer: no more depends on them
+// than that it does not wait at a server that was demoted.
 func (s *session) beat() {
 	s.mu.Lock()
-	if s.lease.holds == 0 {
+	s.lease.ticks++
+	if s.lease.holds == 0 && (len(s.members) == 0 || s.lease.ticks%waitingBeats != 0) {
 		s.mu.Unlock()
 		return
 	}
 	s.lease.last++
 	number := s.lease.last
-	s.lease.beats[number%beats] = heartbeat{sent: time.Now(), reached: !s.node.moving && s.node.shard == nil}
+	s.lease.beats[number%beats] = heartbeat{sent: time.Now()}
 	s.mu.Unlock()
 	text := strconv.FormatUint(number, 10)
+	write := request{s.beatCommand(text), func(before string, err error) { s.wrote(number, before, err) }}
+	message := request{[]string{s.wire.shardWord("PUBLISH"), sessionName(s.id), text}, func(receivers string, err error) { s.arrived(number, receivers, err) }}
 	switch {
-	case s.node.shard != nil:
-		s.beatInShard(number, text)
-		return
-	case !s.node.moving:
-		s.publish(sessionName(s.id), text, s.arrived)
-		return
+	case s.node.moving:
+		s.node.running.Go(func() {
+			c := redis.NewClient(s.node.ownOptions())
+			defer func() { _ = c.Close() }()
+			s.node.pipeline(c, []request{write, message})
+		})
+	case s.fast:
+		s.command(write.done, write.words...)
+	default:
+		s.command(write.done, write.words...)
+		s.command(message.done, message.words...)
 	}
-	s.node.running.Go(func() {
-		receivers, err := s.node.publishToPrimary(sessionName(s.id), text)
-		s.arrived(receivers, err)
-		if err == nil {
-			s.reached(number)
-		}
-	})
 }
 
-// reached takes in that a heartbeat has reached the session by the primary.
-func (s *session) reached(number uint64) {
+// wrote takes in what a server has answered to a heartbeat.
+func (s *session) wrote(number uint64, before string, err error) {
+	switch code := codeOf(err); {
+	case err == nil:
+		s.accepted(number)
+		if before == "" { // the data is gone, or there was no heartbeat for a while
+			s.renewKeys()
+		}
+	case code == "MOVED":
+		s.end(errMoved)
+	case code == "CLUSTERDOWN":
+		s.askCluster(number)
+	case isDemotion(err):
+		s.end(fmt.Errorf("%w: %w", errDemoted, err))
+	case code != "":
+		// It has refused to write. One that was demoted may have another reason, too.
+		s.command(func(info string, err error) {
+			if err == nil && field(info, "role") == "slave" {
+				s.end(errDemoted)
+			} else if err == nil || codeOf(err) != "" {
+				s.accepted(number)
+			}
+		}, "INFO", "replication")
+	}
+}
+
+// accepted takes in that the primary has answered a heartbeat. Where it has come by the
+// session's own connection, that is all that is to be known.
+func (s *session) accepted(number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beaten(number, func(h *heartbeat) { h.reached = true })
-}
-
-// beatInShard sends a heartbeat in a Cluster. When another shard has failed, the
-// Cluster may refuse all scripts until a replica has taken its place
-// (cluster-require-full-coverage). That is no reason to lose locks here: the server
-// is asked whether it is on the side of the majority. One that is not does not hear
-// from the others, which count as failing then, but not as failed.
-func (s *session) beatInShard(number uint64, text string) {
-	s.run(nil, beatScript, []string{sessionName(s.id)}, []string{text}, func(_ string, err error) {
-		switch {
-		case err == nil:
-			s.reached(number)
-		case hasPrefix(err, "MOVED "):
-			s.end(errMoved)
-		case hasPrefix(err, "CLUSTERDOWN"):
-			s.publish(sessionName(s.id), text, s.arrived)
-			s.node.running.Go(func() {
-				ctx, cancel := context.WithTimeout(s.node.ctx, s.node.options.lease())
-				defer cancel()
-				info, err := s.node.client().ClusterInfo(ctx).Result()
-				if err == nil && field(info, "cluster_slots_pfail") == "0" && field(info, "cluster_slots_fail") != "0" {
-					s.reached(number)
-				}
-			})
+	s.beaten(number, func(h *heartbeat) {
+		h.written = true
+		if s.fast && !s.node.moving {
+			h.known, h.back = true, true
 		}
 	})
 }
 
-// arrived ends the session if a heartbeat has reached a server that does not know
-// it.
-func (s *session) arrived(receivers int, err error) {
-	if err == nil && receivers == 0 {
+// arrived takes in how many sessions of that channel the server knows that has published a
+// heartbeat's message.
+func (s *session) arrived(number uint64, receivers string, err error) {
+	switch {
+	case err != nil:
+	case receivers == "0":
 		s.end(errMoved)
+	default:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.beaten(number, func(h *heartbeat) { h.known = true })
 	}
 }
 
-// publishToPrimary publishes a message on the server that is the primary now.
-func (n *node) publishToPrimary(channel, text string) (receivers int, err error) {
-	ctx, cancel := context.WithTimeout(n.ctx, n.options.lease())
-	defer cancel()
-	c := redis.NewClient(n.ownOptions())
-	defer func() { _ = c.Close() }()
-	reached, err := c.Publish(ctx, channel, text).Result()
-	return int(reached), err
+// askCluster asks a server of a Cluster that refuses what has keys, as when another shard
+// has failed (cluster-require-full-coverage), until a replica has taken its place. That is
+// no reason to lose locks here, if the server is on the side of the majority. One that is
+// not does not hear from the others, which count as failing then, but not as failed.
+func (s *session) askCluster(number uint64) {
+	s.node.running.Go(func() {
+		ctx, cancel := context.WithTimeout(s.node.ctx, s.node.options.lease())
+		defer cancel()
+		info, err := s.node.client().ClusterInfo(ctx).Result()
+		if err == nil && field(info, "cluster_slots_pfail") == "0" && field(info, "cluster_slots_fail") != "0" {
+			s.accepted(number)
+		}
+	})
 }
 
 // heard takes in a heartbeat that has come back. mu is held.
@@ -278,7 +317,7 @@ func (s *session) beaten(number uint64, became func(*heartbeat)) {
 	}
 	h := &l.beats[number%beats]
 	became(h)
-	if h.back && h.reached {
+	if h.written && h.known && h.back {
 		s.prove(h.sent)
 	}
 }

@@ -44,8 +44,8 @@ func (m *member) mustLook(a *locker.Attempt) (why string) {
 // A sight is what a look has shown of a lock that is held.
 type sight struct {
 	place   int           // in the queue, from 1; 0: none
-	about   whom          // who is in the way, to the first two in the queue
-	left    time.Duration // for how long the lock is left to portalocker, to them
+	about   whom          // who is in the way
+	left    time.Duration // for how long the lock is left to portalocker, to the first two in the queue
 	standby bool          // the first in the queue is to claim the lock all the same: to stand by
 }
 
@@ -115,7 +115,7 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) (sight
 
 // parseHeld parses "held PLACE" and what follows it: see look.lua.
 func parseHeld(text string) (sight, error) {
-	f := append(strings.Fields(text), "", "", "", "")
+	f := append(strings.Fields(text), "", "", "", "", "")
 	place, err := strconv.Atoi(f[1])
 	if err != nil || f[0] != "held" {
 		return sight{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
@@ -123,18 +123,31 @@ func parseHeld(text string) (sight, error) {
 	seen := sight{place: place, standby: strings.HasSuffix(text, " standby")}
 	switch f[2] {
 	case "yield":
-		us, err := strconv.Atoi(f[3])
-		if err != nil {
-			return sight{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
-		}
+		var us int64
+		us, err = strconv.ParseInt(f[3], 10, 64)
 		if place <= 2 {
 			seen.left = time.Duration(us) * time.Microsecond
 		}
-	case roleHolder, roleHead:
+	case roleUnknown:
+		seen.about = whom{role: f[2]}
+		seen.about.receivers, err = strconv.Atoi(f[3])
+	case roleHead:
+		seen.about = whom{role: f[2], sid: f[3]}
+	case roleHolder:
 		seen.about = whom{role: f[2], sid: f[3], token: f[4], client: f[5]}
+		var us int64
+		us, err = strconv.ParseInt(f[6], 10, 64)
+		seen.about.timeout = time.Duration(us) * time.Microsecond
+	}
+	if err != nil {
+		return sight{}, fmt.Errorf("%w: %q from a script", errProtocol, text)
 	}
 	return seen, nil
 }
+
+// seldom is how often one looks at the least who is far behind in the queue, unless its
+// check interval is longer.
+const seldom = 2 * time.Second
 
 // held is the outcome of an attempt on a lock that another holds. One who waits
 // looks again after a while, or, if that is not 0, no later than after latest.
@@ -144,9 +157,9 @@ func (m *member) held(a *locker.Attempt, place int, latest time.Duration) error 
 	m.session.noteContended(m.channel)
 	m.session.mu.Unlock()
 	// The first two in the queue look every check interval; those behind them, the
-	// more seldom the more there are.
-	interval := float64(a.CheckInterval) * float64(max(1, place-1)) * (0.85 + 0.15*rand.Float64()) //nolint:gosec // spreads load
-	a.RetryAfter = time.Duration(interval)
+	// more seldom the more there are, as far as that leaves a free lock to nobody for long.
+	interval := min(a.CheckInterval*time.Duration(max(1, place-1)), max(a.CheckInterval, seldom))
+	a.RetryAfter = time.Duration(float64(interval) * (0.85 + 0.15*rand.Float64())) //nolint:gosec // spreads load
 	if latest > 0 {
 		a.RetryAfter = min(a.RetryAfter, latest)
 	}

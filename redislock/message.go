@@ -3,6 +3,7 @@ package redislock
 import (
 	"encoding/json"
 	"strings"
+	"time"
 )
 
 // What is said on the channels of sessions. On the lock's own channel there are
@@ -14,6 +15,7 @@ const (
 	messageNext = "next" // to one who waits: it is the first
 	messageWon  = "won " // and more, see claim.lua, to the one that stands by: it has the lock
 
+	messageRenew = "renew"  // to the holder: its hint is missing
 	messageBreak = "break " // and a token, to the holder: the lock is taken from it
 )
 
@@ -106,6 +108,8 @@ func (s *session) hear(channel string, payload *reply) (answer outgoing, leave f
 		}
 	case payload.text == messageWait:
 		m.told = true
+	case payload.text == messageRenew:
+		return outgoing{}, func() { m.renew(func(string, error) {}) }
 	case strings.HasPrefix(payload.text, messageBreak):
 		return outgoing{}, m.brokenBy(payload.text[len(messageBreak):])
 	case strings.HasPrefix(payload.text, messageWon):
@@ -117,7 +121,7 @@ func (s *session) hear(channel string, payload *reply) (answer outgoing, leave f
 			m.comeNear()
 		}
 	default:
-		m.answeredWith(payload.text, kind == ":h:")
+		return outgoing{}, m.answeredWith(payload.text, kind == ":h:")
 	}
 	return outgoing{}, nil
 }
@@ -196,9 +200,14 @@ func isFraction(s string) bool {
 	return (ok && fraction != "" || small && !ok) && len(s) <= 32 && len(whole) == 1 && strings.Trim(whole+fraction, "0123456789") == ""
 }
 
-// answeredWith takes in an answer to a ping, of a claim or of a waiter. session.mu
-// is held.
-func (m *member) answeredWith(text string, toClaim bool) {
+// askedEvery is how often a holder is asked to restore its hint, at most: it may have done
+// so in another database.
+const askedEvery = 30 * time.Second
+
+// answeredWith takes in an answer to a ping, of a claim or of a waiter, and returns what is
+// then to be done, if anything: a holder that no hint names is asked to restore it.
+// session.mu is held.
+func (m *member) answeredWith(text string, toClaim bool) (ask func()) {
 	var p pong
 	who := unknownHolder // of the first generation: a number, or anything
 	if json.Unmarshal([]byte(text), &p) == nil && isSessionID(p.HolderID) {
@@ -211,4 +220,9 @@ func (m *member) answeredWith(text string, toClaim bool) {
 			close(m.answered)
 		}
 	}
+	if toClaim || p.Mode != "exclusive" || who == unknownHolder || m.doubt.about.role != roleUnknown || time.Since(m.asked) < askedEvery {
+		return nil
+	}
+	m.asked = time.Now()
+	return func() { m.session.publish(m.channel+":h:"+who, messageRenew, func(int, error) {}) }
 }

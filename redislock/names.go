@@ -31,7 +31,13 @@ func (d *driver) Names(ctx context.Context) iter.Seq2[string, error] {
 func (n *node) names(ctx context.Context, seen map[string]bool, yield func(string, error) bool) (more bool, err error) {
 	for cursor := uint64(0); ; {
 		from := cursor // the step may go on when ctx has ended
-		s, err := within(ctx, n.driver, func() (step, error) { return n.step(ctx, from) })
+		s, err := within(ctx, n.driver, func() (s step, err error) {
+			err = n.atPrimary(func() error {
+				s, err = n.step(ctx, from)
+				return err
+			})
+			return s, err
+		})
 		if err != nil {
 			return false, err
 		}
@@ -64,9 +70,9 @@ func (n *node) step(ctx context.Context, cursor uint64) (step, error) {
 			return step{}, errReplica
 		}
 	}
-	keys, next, err := n.client().Scan(ctx, cursor, "*-holder", size).Result()
+	keys, next, err := n.client().Scan(ctx, cursor, "*"+keyHolder, size).Result()
 	if err != nil {
-		return step{}, withoutArguments(err)
+		return step{}, plainly(err)
 	}
 	held, err := n.held(ctx, keys)
 	return step{next, held}, err
@@ -90,10 +96,10 @@ func (n *node) held(ctx context.Context, keys []string) (channels []string, err 
 			continue // a lock that the user may not have
 		}
 		if err != nil {
-			return nil, withoutArguments(err)
+			return nil, plainly(err)
 		}
 		value, _ := answer[0].(string)
-		channel := strings.TrimSuffix(keys[i], "-holder")
+		channel := strings.TrimSuffix(keys[i], keyHolder)
 		if h := parseHint(value); isSessionID(h.sid) && h.token != "0" {
 			holders = append(holders, channel+":h:"+h.sid)
 		}
@@ -107,7 +113,7 @@ func (n *node) held(ctx context.Context, keys []string) (channels []string, err 
 	}
 	live, err := count(ctx, holders...).Result()
 	if err != nil {
-		return nil, withoutArguments(err)
+		return nil, plainly(err)
 	}
 	for _, on := range holders {
 		if live[on] > 0 {

@@ -35,9 +35,8 @@ type link struct {
 const (
 	maxRecent  = 256
 	maxCrowded = 256
-	maxPongs   = 4096     // answers to pings on their way
-	maxForeign = 64       // of them, those to pings that are not of this library
-	expiry     = "604800" // seconds that a key is kept after its last use: 7 days
+	maxPongs   = 4096 // answers to pings on their way
+	maxForeign = 64   // of them, those to pings that are not of this library
 )
 
 // failoverAddr is what go-redis calls the address of a client of NewFailoverClient.
@@ -55,11 +54,11 @@ func (n *node) try(ctx context.Context, a *locker.Attempt) (locker.Grant, error)
 			return locker.Grant{}, err
 		}
 		g, err := s.try(ctx, a)
-		if opened || !errors.Is(err, errSessionEnded) || ctx.Err() != nil {
+		if opened || !errors.Is(err, errSessionEnded) && !isDemotion(err) || ctx.Err() != nil {
 			return g, err
 		}
-		// The connection had been cut before, unnoticed: this happens to an idle
-		// one. Try on a new one.
+		// The connection had been cut before, unnoticed, or its server demoted: this
+		// happens to an idle one. Try on a new one.
 	}
 }
 
@@ -134,7 +133,7 @@ func (n *node) openNew(l *link, key string) {
 	if err == nil && n.closed {
 		s.end(errClosing)
 	}
-	l.session, l.openErr = s, withoutArguments(err)
+	l.session, l.openErr = s, plainly(err)
 	close(l.opening)
 	l.opening = nil
 	if s == nil {
@@ -160,6 +159,29 @@ func (n *node) client() *redis.Client {
 		n.commands = redis.NewClient(n.ownOptions())
 	}
 	return n.commands
+}
+
+// dropClient has the next command go by a new client: the address may lead to another
+// server now.
+func (n *node) dropClient() {
+	n.mu.Lock()
+	c := n.commands
+	n.commands = nil
+	n.mu.Unlock()
+	if c != nil {
+		_ = c.Close() // of its connections, each has failed or will
+	}
+}
+
+// atPrimary calls fn, and again by a new connection where the server was demoted that the
+// one before leads to.
+func (n *node) atPrimary(fn func() error) error {
+	err := fn()
+	if isDemotion(err) {
+		n.dropClient()
+		err = fn()
+	}
+	return err
 }
 
 // ownOptions returns the options of a client of our own.

@@ -34,10 +34,13 @@ func TestOnePermissionLess(t *testing.T) {
 		"time":            (*denied).acquire,
 		"mget":            (*denied).acquire,
 		"set":             (*denied).acquire,
-		"del":             (*denied).acquireSpoilt,
+		"del":             (*denied).acquireAfterStandby,
 		"expire":          (*denied).acquireHeld,
-		"lrange":          (*denied).acquireHeld,
-		"lindex":          (*denied).acquire,
+		"exists":          (*denied).acquire,
+		"lpos":            (*denied).acquireHeld,
+		"lrange":          (*denied).waitForgotten,
+		"ttl":             (*denied).waitForHung,
+		"lindex":          (*denied).acquireHeld,
 		"lpop":            (*denied).acquireAfterDead,
 		"lrem":            (*denied).giveUp,
 		"rpush":           (*denied).acquireHeld,
@@ -131,13 +134,13 @@ func (d *denied) acquireHeld() string {
 
 // acquireAfterDead finds a session in the queue that is gone.
 func (d *denied) acquireAfterDead() string {
-	d.server.Do("RPUSH", d.name+"-queue", "dead")
+	d.server.Do("RPUSH", d.name+":locker:queue", strings.Repeat("d", 32))
 	return d.acquire()
 }
 
-// acquireSpoilt finds that somebody else has used the key of the queue.
-func (d *denied) acquireSpoilt() string {
-	d.server.Do("SET", d.name+"-queue", "a string")
+// acquireAfterStandby finds what one has left that was given the lock.
+func (d *denied) acquireAfterStandby() string {
+	d.server.Do("SET", d.name+":locker:standby", strings.Repeat("d", 32)+" 0 3600 10000 750000 run 1 1 1 host")
 	return d.acquire()
 }
 
@@ -174,7 +177,7 @@ func (d *denied) giveUp() string {
 // waitForgotten waits while the queue is lost.
 func (d *denied) waitForgotten() string {
 	defer d.hold()()
-	return d.wait(nil, func(func()) { d.server.Do("DEL", d.name+"-queue") })
+	return d.wait(nil, func(func()) { d.server.Do("DEL", d.name+":locker:queue") })
 }
 
 // waitForHung waits for a portalocker that does not answer.

@@ -37,7 +37,7 @@
  *     and nobody takes the lock, and those who look meanwhile look again at its end. One
  *     that stands by leaves the channel: here it may do so at any time (FOREIGN).
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
- *     two of the queue, passing the lock on within a process. The
+ *     two of the queue, though at least every two seconds, passing the lock on within a process. The
  *     goroutines of a process are put in order by line.go: here there is one.
  */
 
@@ -75,6 +75,12 @@
 #ifndef HANG
 #define HANG 0     /* a process is frozen, for a time or for ever */
 #endif
+#ifndef TOGETHER
+#define TOGETHER 0 /* all processes but the last are frozen at once, for ever */
+#endif
+#ifndef RENEW
+#define RENEW 0    /* 1: holders restore their hints */
+#endif
 #ifndef STANDBY
 #define STANDBY 0  /* 1: who may stand by does, 2: not always; 0: nobody, as with RESP2 */
 #endif
@@ -102,6 +108,7 @@
 #define PING     14  /* or, where none is known, those who claim the lock */
 #define GIVE     15  /* who stands by is given the lock only if it is alone on the channel */
 #define STALE    16  /* an earlier time that it stood by does not count */
+#define FRONT    17  /* all who wait look for those who hang, and not only the first two */
 
 #define SIDS (N + FAULTS) /* who has lost its session has another one */
 #define NONE 15
@@ -150,7 +157,7 @@ byte polls = POLLS;
 bool foreign_on, foreign_holds;
 mtype answer;         /* of the script that has just run; 0 between steps */
 
-hidden byte ahead, last, debt, i, j, is_free, is_empty, is_held, has_place, at_head; /* used within one d_step */
+hidden byte ahead, last, debt, i, j, is_free, is_empty, is_held, has_place, at_head, judges; /* used within one d_step */
 
 #define may_stand_by (answer == held && at_head && is_held && named_won) /* look.lua says so */
 #define runs(p) (!hung[p] && !dead[p])
@@ -402,6 +409,19 @@ inline look_lua(me, why) {
 	if
 	:: answer == held && is_held -> who = holder
 	:: else
+	fi;
+	judges = true;
+	if
+	:: BROKEN == FRONT -> /* is it one of the first two? */
+		for (i : 1 .. len(queue)) {
+			queue?j; queue!j;
+			if
+			:: j == me -> judges = (i <= 2)
+			:: else
+			fi
+		}
+		i = 0; j = 0
+	:: else
 	fi
 }
 
@@ -541,7 +561,7 @@ look_to_poll: /* and member.judge: who does not answer for long enough is frozen
 		:: answer == free && stands[p] && given[p] -> answer = 0; goto attempt
 		:: answer == free && stands[p] && !given[p] -> answer = 0; claim_again(); goto claim
 		:: answer == free && !stands[p] -> answer = 0; goto looked
-		:: answer == idle && hung[owner[who]] && sid[owner[who]] == who && BROKEN != EVICT ->
+		:: answer == idle && hung[owner[who]] && sid[owner[who]] == who && BROKEN != EVICT && judges ->
 			answer = 0; evict = who; who = NONE; goto look_to_poll
 		:: answer == held ->
 			d_step {
@@ -558,7 +578,7 @@ look_to_poll: /* and member.judge: who does not answer for long enough is frozen
 				i = 0
 			};
 			if
-			:: who != NONE && hung[owner[who]] && sid[owner[who]] == who && BROKEN != KILL -> answer = 0; goto disconnect
+			:: who != NONE && hung[owner[who]] && sid[owner[who]] == who && BROKEN != KILL && judges -> answer = 0; goto disconnect
 			:: else
 			fi
 		:: else
@@ -768,6 +788,11 @@ again:
 		:: CRASH && !dead[p] && lives[sid[p]] -> d_step { dead[p] = true; has_lock[p] = false; drop(sid[p]) }; printf("%d: crashes\n", p)
 		:: LOSE && !dead[p] && lives[sid[p]] -> d_step { drop(sid[p]) }; printf("%d: its connection is cut\n", p)
 		:: HANG && !dead[p] && lives[sid[p]] -> goto hang
+		:: TOGETHER ->
+			d_step {
+				for (p : 0 .. N - 2) { hung[p] = true; late[p] = true; has_lock[p] = false; dead[p] = true }
+			};
+			printf("all but the last hang\n")
 		:: skip /* none */
 		fi;
 		p = 0 }
@@ -792,6 +817,19 @@ end_disconnected: /* until others have done something about it */
 resume:
 	atomic { hung[p] = false; printf("%d: goes on\n", p); goto again };
 end:	skip
+}
+
+/* renew.lua: a holder restores its hint, as it finds that the data was flushed, or as a
+ * waiter asks it to; or not in time. */
+proctype renew()
+{
+	byte p;
+	do
+	:: atomic { holds[p] && up(p) && on_lock[sid[p]] && (holder != sid[p] || !named_won) ->
+		holder = sid[p]; named_won = true; printf("%d: restores its hint\n", p) }
+	:: p < N - 1 -> p++
+	:: break
+	od
 }
 
 /* The server drops what a client has closed. */
@@ -838,6 +876,10 @@ init {
 		run faults();
 		run server();
 		run clock();
+		if
+		:: RENEW -> run renew()
+		:: else
+		fi;
 		if
 		:: FOREIGN -> run foreign()
 		:: else

@@ -97,7 +97,7 @@ func TestOwnChannelIsNoName(t *testing.T) {
 	s := redistest.Start(t)
 	l := open(t, s.Addr, 3)
 	lock := acquire(t, l, "x")
-	id := fields(s.Do("GET", "x-holder").(string))[0]
+	id := fields(s.Do("GET", "x:locker:holder").(string))[0]
 	for _, name := range []string{"x:h:" + id, "x:w:" + id, "locker:session:" + id} {
 		if _, err := l.Acquire(t.Context(), name); !errors.Is(err, locker.ErrInvalid) {
 			t.Errorf("Acquire(%q): %v, want ErrInvalid", name, err)

@@ -14,7 +14,7 @@
 // 7.0, which a Cluster needs.
 //
 // Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
-// token), n-holder, n-queue, n-yield and n-standby. The keys are hints, which expire when
+// token), the holder key, the queue, n-yield and n-standby. The keys are hints, which expire when
 // a name was not used for 7 days: one that is deleted, evicted or forged costs order or
 // time, not exclusion, but in one case, see below. Each session has a channel
 // locker:session:*. Who may publish on the channels of a lock is trusted, as are those who
@@ -27,7 +27,7 @@
 // lock in the instant it drops a connection, and the holder hears of it a moment
 // later: [Options].SettleTime covers that moment. A network that tells the
 // server of a closed connection but not the client is covered only so long;
-// after that, where n-holder was deleted while the lock was held (FLUSHALL, eviction)
+// after that, where the holder key was deleted while the lock was held (FLUSHALL, eviction)
 // and nobody has asked for the lock before the holder's connection is cut, and where the
 // clock of a suspended machine stood still, by tokens alone.
 //
@@ -81,11 +81,11 @@
 // # Inspecting
 //
 // Inspect costs one round trip, however many wait; one per process and Locker counts as
-// waiting. n-holder says who has the lock, and is believed only while that session is on
+// waiting. the holder key says who has the lock, and is believed only while that session is on
 // the hold channel. A holder of portalocker is there, and not known.
 // A process that passes a lock on from one of its Acquires to the next, without leaving
 // it, is shown with the token and the time of the first of them.
-// Names goes through the keys by SCAN; locks whose holder is not the session in n-holder,
+// Names goes through the keys by SCAN; locks whose holder is not the session in the holder key,
 // as it was deleted, or is a portalocker's, are not among them.
 //
 // Break asks the holder to give the lock up: it tells its user first, and keeps its other
@@ -232,7 +232,7 @@ func (o *Options) complete() error {
 // lease is how long a holder may go on after its server was lost to it.
 func (o *Options) lease() time.Duration { return o.UnavailableTimeout * 3 / 4 }
 
-// whoami returns PID and HOST for n-holder.
+// whoami returns PID and HOST for the holder key.
 func whoami() string {
 	host, err := os.Hostname()
 	if err != nil || host == "" {

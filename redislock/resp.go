@@ -57,7 +57,7 @@ func isShardKind(kind string) bool {
 
 func (r *reply) err() error {
 	if r.kind == '-' || r.kind == '!' {
-		return serverError(r.text)
+		return plainly(serverError(r.text))
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ var forgetLua string
 //go:embed lua/inspect.lua
 var inspectLua string
 
-//go:embed lua/beat.lua
-var beatLua string
+//go:embed lua/renew.lua
+var renewLua string
 
 var (
 	claimScript   = newScript(freeLua, commonLua, claimLua)
@@ -56,7 +56,7 @@ var (
 	leaveScript   = newScript(commonLua, leaveLua)
 	forgetScript  = newScript(commonLua, forgetLua)
 	inspectScript = newScript(commonLua, inspectLua)
-	beatScript    = newScript(commonLua, beatLua)
+	renewScript   = newScript(commonLua, renewLua)
 )
 
 // newScript returns a script that is made of parts.

@@ -27,19 +27,20 @@ type session struct {
 	fast   bool // scripts run on the session's own connection; else through the client
 	about  string
 
-	publications chan publication // answers to pings that go by the client
-	opened       time.Time
-	until        atomic.Int64 // the end of the lease: nanoseconds since opened; 0: there is none
-	brief        atomic.Bool  // the latest lock was held for less than restTime
+	requests chan request // that go by the client
+	opened   time.Time
+	until    atomic.Int64 // the end of the lease: nanoseconds since opened; 0: there is none
+	brief    atomic.Bool  // the latest lock was held for less than restTime
 
-	mu      sync.Mutex
-	lease   lease                // guarded by mu, but for until
-	members map[string]*member   // guarded by mu: the names it holds, claims or waits for
-	crowded map[string]time.Time // guarded by mu: when others were last seen to wait; of some names
-	recent  map[string]struct{}  // guarded by mu: channels of locks that were held lately; some, not all
-	foreign int                  // guarded by mu: answers to foreign pings that are on their way
-	cause   error                // guarded by mu: why the session has ended
-	done    chan struct{}        // closed when cause is set
+	mu       sync.Mutex
+	lease    lease                // guarded by mu, but for until
+	members  map[string]*member   // guarded by mu: the names it holds, claims or waits for
+	crowded  map[string]time.Time // guarded by mu: when others were last seen to wait; of some names
+	recent   map[string]struct{}  // guarded by mu: channels of locks that were held lately; some, not all
+	foreign  int                  // guarded by mu: answers to foreign pings that are on their way
+	renewing int                  // guarded by mu: how often the keys are yet to be renewed
+	cause    error                // guarded by mu: why the session has ended
+	done     chan struct{}        // closed when cause is set
 }
 
 var errSessionEnded = errors.New("the connection to Redis ended")
@@ -55,21 +56,23 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		id:           id,
-		node:         n,
-		link:         link,
-		dialed:       conn,
-		about:        conn.clientID + " " + n.whoami,
-		publications: make(chan publication, maxPongs),
-		opened:       time.Now(),
-		members:      make(map[string]*member),
-		crowded:      make(map[string]time.Time),
-		recent:       make(map[string]struct{}),
-		done:         make(chan struct{}),
+		id:       id,
+		node:     n,
+		link:     link,
+		dialed:   conn,
+		about:    conn.clientID + " " + microseconds(n.options.UnavailableTimeout) + " " + n.whoami,
+		requests: make(chan request, maxPongs),
+		opened:   time.Now(),
+		members:  make(map[string]*member),
+		crowded:  make(map[string]time.Time),
+		recent:   make(map[string]struct{}),
+		done:     make(chan struct{}),
 	}
 	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
 	stop := context.AfterFunc(ctx, func() { _ = s.wire.conn.Close() })
-	err = s.greet(ctx)
+	if err = s.greet(); err == nil {
+		err = s.renewCredentials()
+	}
 	stop()
 	if err != nil {
 		s.end(err)
@@ -96,18 +99,30 @@ func (n *node) newSessionID() (string, error) {
 // lives, and of its connection, but with PortalockerNames.
 func sessionName(id string) string { return "locker:session:" + id }
 
-// greet subscribes the session's channel, and tries to run a script on the same
-// connection: RESP3 allows it. There is a heartbeat, too, as without the permission
-// for it no lock could be held.
-func (s *session) greet(ctx context.Context) error {
+// greet subscribes the session's channel, and tries by the same connection what a lock
+// needs, so that a permission that is missing shows at once: RESP3 allows it. It is by the
+// client with RESP2.
+func (s *session) greet() error {
 	if err := s.wire.conn.SetReadDeadline(time.Now().Add(limit(s.node.user.ReadTimeout))); err != nil {
 		return err
 	}
 	r := bufio.NewReader(s.wire.conn)
 	name := sessionName(s.id)
+	var first error
+	note := func(_ string, err error) {
+		if first == nil && err != nil && !isFull(err) {
+			first = err
+		}
+	}
+	trials := []request{
+		{s.beatCommand("0"), note},
+		{[]string{"EVAL", "return KEYS[1]", "1", name}, note}, // some servers refuse a script without keys
+		{[]string{s.wire.shardWord("PUBLISH"), name, ""}, note},
+	}
 	b := appendCommand(nil, s.wire.subscribe(nil, name).words...)
-	b = appendCommand(b, "EVAL", "return 'ok'", "0")
-	b = appendCommand(b, s.wire.publish(name, "", nil).words...)
+	for _, t := range trials {
+		b = appendCommand(b, t.words...)
+	}
 	if _, err := s.wire.conn.Write(b); err != nil {
 		return err
 	}
@@ -119,8 +134,8 @@ func (s *session) greet(ctx context.Context) error {
 		return err
 	}
 	s.wire.resp3 = confirmation.kind == '>'
-	var refused bool
-	for range 2 {
+	s.fast = s.wire.resp3
+	for _, t := range trials {
 		answer, err := readReply(r, 0)
 		for err == nil && answer.isPush(s.wire.resp3) { // what was published
 			answer, err = readReply(r, 0)
@@ -128,18 +143,17 @@ func (s *session) greet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err = answer.err(); err != nil {
-			if !strings.Contains(err.Error(), "allowed in this context") {
-				return err
-			}
-			refused = true
+		if err = answer.err(); err != nil && strings.Contains(err.Error(), "allowed in this context") {
+			s.fast = false
+			continue
 		}
+		t.done("", err)
 	}
-	s.fast = s.wire.resp3 && !refused
 	if !s.fast {
-		if _, err := s.node.publish(ctx, name, ""); err != nil {
-			return err
-		}
+		s.node.pipeline(s.node.client(), trials)
+	}
+	if first != nil {
+		return first
 	}
 	if err := s.wire.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
@@ -148,7 +162,7 @@ func (s *session) greet(ctx context.Context) error {
 	s.wire.reading.begin(r)
 	s.node.running.Go(func() { s.end(s.wire.read()) })
 	if !s.fast {
-		s.node.running.Go(s.publishByClient)
+		s.node.running.Go(s.sendByClient)
 	}
 	s.node.running.Go(s.watch)
 	return nil
@@ -186,6 +200,9 @@ func (s *session) endWith(cause error) {
 	}
 	s.wire.end(s.cause)
 	s.dialed.close()
+	if !errors.Is(cause, errUnused) && !errors.Is(cause, errClosing) {
+		s.node.dropClient()
+	}
 	for _, m := range waiting {
 		m.attempt.Wake()
 	}
@@ -257,7 +274,7 @@ func (s *session) forget() {
 	s.mu.Unlock()
 	answers := make(chan answer, len(recent))
 	for _, channel := range recent {
-		s.run(nil, forgetScript, []string{channel + "-holder"}, []string{s.id}, answerTo(answers))
+		s.run(nil, forgetScript, s.node.keysOf(channel), []string{s.id}, answerTo(answers))
 	}
 	for range len(recent) {
 		if _, err := s.await(ctx, answers); err != nil {

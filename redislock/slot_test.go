@@ -28,7 +28,7 @@ func TestClusterChannel(t *testing.T) {
 		}
 		seen[channel] = name
 		tag, ok := hashTag(channel)
-		if more, _ := hashTag(channel + "-holder"); !ok || more != tag {
+		if more, _ := hashTag(channel + ":locker:holder"); !ok || more != tag {
 			t.Errorf("the channel of %q, %q, has the hash tag %q, its keys %q", name, channel, tag, more)
 		}
 		if own, ok := hashTag(name); ok && own != tag {

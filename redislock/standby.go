@@ -116,7 +116,7 @@ func (c *claim) takeGift(ctx context.Context) (locker.Grant, error) {
 	c.session.mu.Lock()
 	text := c.grant
 	c.session.mu.Unlock()
-	if text == "" { // n-holder is wrong
+	if text == "" { // the holder key is wrong
 		c.stepBack(c.wait)
 		return locker.Grant{}, locker.ErrAlreadyLocked
 	}

@@ -18,7 +18,7 @@ import (
 func standsBy(t *testing.T, s *redistest.Server) (id string) {
 	t.Helper()
 	poll(t, "somebody to stand by", func() bool {
-		hint, _ := s.Do("GET", "n-standby").(string)
+		hint, _ := s.Do("GET", "n:locker:standby").(string)
 		if id, _, _ = strings.Cut(hint, " "); len(id) != 32 {
 			return false
 		}
@@ -31,10 +31,15 @@ func standsBy(t *testing.T, s *redistest.Server) (id string) {
 // inBackground acquires the lock n.
 func inBackground(ctx context.Context, t *testing.T, l locker.Locker, opts ...locker.Option) <-chan locker.Lock {
 	t.Helper()
+	return inBackgroundNamed(ctx, t, l, "n", opts...)
+}
+
+func inBackgroundNamed(ctx context.Context, t *testing.T, l locker.Locker, name string, opts ...locker.Option) <-chan locker.Lock {
+	t.Helper()
 	got := make(chan locker.Lock, 1)
 	go func() {
 		defer close(got)
-		lock, err := l.Acquire(ctx, "n", append(opts, locker.WithTimeout(bound))...)
+		lock, err := l.Acquire(ctx, name, append(opts, locker.WithTimeout(bound))...)
 		if err == nil {
 			got <- lock
 		} else if ctx.Err() == nil {
@@ -205,7 +210,7 @@ func TestStandbyTwice(t *testing.T) {
 	held := acquire(t, open(t, s.Addr, 3), "n")
 	first := inBackground(t.Context(), t, open(t, s.Addr, 3), locker.WithCheckInterval(time.Hour))
 	standsBy(t, s)
-	s.Do("DEL", "n-queue")
+	s.Do("DEL", "n:locker:queue")
 	second := inBackground(t.Context(), t, open(t, s.Addr, 3), locker.WithCheckInterval(50*time.Millisecond))
 	poll(t, "both to stand by", func() bool { return s.Do("PUBSUB", "NUMSUB", "n").([]any)[1] == int64(3) })
 	release(t, held)
@@ -216,12 +221,12 @@ func TestStandbyTwice(t *testing.T) {
 func TestStandbyIsAHint(t *testing.T) {
 	s := redistest.Start(t)
 	a, b := open(t, s.Addr, 3), open(t, s.Addr, 3)
-	for _, forged := range []string{"", "x", "%s", "%s 0 1 2 3", "%s 0 604800 10000 750000 run 1 1 host", "%s 0 0 0 0 run 1 1 host", "%s x y z 1 run 1"} {
-		s.Do("DEL", "n-standby")
+	for _, forged := range []string{"%s 0 3600 10000 750000 run 1 1 1 host", "%s 0 1 0 0 run 1 1 1 host", strings.Repeat("e", 32) + " 0 3600 10000 750000 run 1 1 1 host"} {
+		s.Do("DEL", "n:locker:standby")
 		held := acquire(t, a, "n")
 		next := inBackground(t.Context(), t, b)
 		id := standsBy(t, s)
-		s.Do("SET", "n-standby", strings.ReplaceAll(forged, "%s", id))
+		s.Do("SET", "n:locker:standby", strings.ReplaceAll(forged, "%s", id))
 		release(t, held)
 		lock := <-next
 		if held.Token() >= lock.Token() {
@@ -287,7 +292,7 @@ func TestStandbyWithoutAQueue(t *testing.T) {
 				standsBy(t, s)
 				second := inBackground(t.Context(), t, open(t, s.Addr, protocol), locker.WithCheckInterval(50*time.Millisecond))
 				queued(t, s, "n", 2)
-				s.Do("DEL", "n-queue")
+				s.Do("DEL", "n:locker:queue")
 				spoil(s, held)
 				releaseBoth(t, first, second)
 			})
@@ -298,7 +303,7 @@ func TestStandbyWithoutAQueue(t *testing.T) {
 // Break takes the lock from its holder, also when all keys were lost, and costs the one
 // that stands by none of its locks.
 func TestBreakWhileOneStandsBy(t *testing.T) {
-	for what, spoil := range map[string][]any{"nothing": {"PING"}, "FLUSHALL": {"FLUSHALL"}, "no hint": {"DEL", "n-holder"}} {
+	for what, spoil := range map[string][]any{"nothing": {"PING"}, "FLUSHALL": {"FLUSHALL"}, "no hint": {"DEL", "n:locker:holder"}} {
 		t.Run(what, func(t *testing.T) {
 			s := redistest.Start(t)
 			held := acquire(t, open(t, s.Addr, 3), "n")

@@ -92,10 +92,6 @@ func (w *wire) unsubscribe(done func(reply, error), channels ...string) command 
 	return command{slices.Concat([]string{w.shardWord("UNSUBSCRIBE")}, channels), "unsubscribe", done}
 }
 
-func (w *wire) publish(channel, payload string, done func(reply, error)) command {
-	return command{words: []string{w.shardWord("PUBLISH"), channel, payload}, done: done}
-}
-
 func (w *wire) shardWord(word string) string {
 	if w.sharded {
 		return "S" + word
@@ -234,7 +230,11 @@ func (w *wire) answer(v reply) error {
 	}
 	c := w.waiting.pop()
 	w.mu.Unlock()
-	c.done(v, v.err())
+	err := v.err()
+	if err != nil && isDemotion(err) {
+		w.fail(fmt.Errorf("%w: %w", errDemoted, err))
+	}
+	c.done(v, err)
 	return nil
 }
 

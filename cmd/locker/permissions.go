@@ -75,7 +75,7 @@ type probe struct {
 func probes(name string) []probe {
 	const nobody = math.MaxInt64 // no connection has that id
 	const hungHolders = "a holder that hangs keeps its lock"
-	key := name + "-probe"
+	key := name + ":locker:probe"
 	return []probe{
 		{"info", "", []any{"INFO", "server"}},
 		{"ping", "an idle connection is not checked", []any{"PING"}},
@@ -91,12 +91,16 @@ func probes(name string) []probe {
 		{"time", "", []any{"TIME"}},
 		{"scan", "locker status has to be told which locks to show", []any{"SCAN", 0, "COUNT", 1}},
 		{"mget", "", []any{"MGET", key}},
+		{"exists", "", []any{"EXISTS", key}},
 		{"rpush", "", []any{"RPUSH", key, "probe"}},
 		{"lrange", "", []any{"LRANGE", key, 0, 0}},
 		{"lindex", "", []any{"LINDEX", key, 0}},
+		{"lpos", "", []any{"LPOS", key, "none"}},
+		{"ttl", "", []any{"TTL", key}},
 		{"lrem", "", []any{"LREM", key, 1, "none"}},
 		{"lpop", "", []any{"LPOP", key}},
 		{"set", "", []any{"SET", key, "probe", "EX", 1}},
+		{"set", "", []any{"SET", "locker:session:probe", "probe", "EX", 1}},
 		{"expire", "", []any{"EXPIRE", key, 1}},
 		{"del", "", []any{"DEL", key}},
 	}

@@ -82,7 +82,7 @@ func TestManyInOrder(t *testing.T) {
 				t.Errorf("%d: %+v", i, r)
 			}
 		})
-		p.eventually(fmt.Sprintf("%d wait", i+1), func() bool { return s.Do("LLEN", "x-queue") == int64(i+1) })
+		p.eventually(fmt.Sprintf("%d wait", i+1), func() bool { return s.Do("LLEN", "x:locker:queue") == int64(i+1) })
 	}
 	h.release()
 	runs.Wait()

@@ -105,8 +105,8 @@ func (tr *trial) state(name string) string {
 			channels = append(channels, channel)
 		}
 	}
-	return fmt.Sprintf("holder %q\nqueue %q\nchannels %q\nclients\n%s", tr.client.Get(ctx, name+"-holder").Val(),
-		tr.client.LRange(ctx, name+"-queue", 0, -1).Val(), channels, tr.client.Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Val())
+	return fmt.Sprintf("holder %q\nqueue %q\nchannels %q\nclients\n%s", tr.client.Get(ctx, name+":locker:holder").Val(),
+		tr.client.LRange(ctx, name+":locker:queue", 0, -1).Val(), channels, tr.client.Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Val())
 }
 
 // close closes all Lockers.

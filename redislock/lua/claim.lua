@@ -1,10 +1,10 @@
 -- Claims lock n for a session that has subscribed to n and to its hold channel.
--- KEYS: n-fence, n-holder, n-queue, n-yield, n-standby
 -- ARGV: n, sid, '1' if the session will wait, '2' if it can stand by meanwhile, '3' if it
 --       has stood by until now, how many tokens to reserve besides the one, the server's
---       run id, CLIENT PID HOST for n-holder, expiry in seconds, how many microseconds to
---       settle after a session that is gone, and after one whose server is gone too, and a
---       session that has answered that it holds n, or 'foreign' if someone else has, or ''
+--       run id, CLIENT TIMEOUT PID HOST for the holder key, expiry in seconds, how many
+--       microseconds to settle after a session that is gone, and after one whose server is
+--       gone too and that has not said for how long, and a session that has answered that
+--       it holds n, or 'foreign' if someone else has, or ''
 -- Returns 'won TOKEN WAITING SETTLE', with WAITING 1 if others do, else 0, and SETTLE in
 --         microseconds,
 --         'held PLACE' (PLACE 0: not queued), 'held PLACE yield TIME', with TIME in
@@ -12,12 +12,11 @@
 --         the session is to stay on the channel, and the lock may be given to it,
 --         'given' where that was done meanwhile, 'first', or 'notyet'.
 -- A step of ../protocol.pml: a change here asks for one there.
-local fence, holder, queue, yield, standby = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local n, sid, waits, reserve, run, about, ttl, settle, settle_long, known =
   ARGV[1], ARGV[2], ARGV[3] ~= '0', ARGV[4], ARGV[5], ARGV[6], ARGV[7],
   ARGV[8], ARGV[9], ARGV[10]
 
-local values = call('MGET', fence, holder, yield, standby) -- nil for a key of another type
+local values = read()
 local last, _, _, token = parse_holder(values[2])
 local named = last or sid
 local on_lock, mine, theirs, lives =
@@ -27,9 +26,9 @@ local on_lock, mine, theirs, lives =
 if mine == 0 then return 'notyet' end
 
 -- Only what this claim comes to counts.
-if values[4] and string.sub(values[4], 1, 32) == sid then call('DEL', standby) end
+if parse_standby(values[4]) == sid then call('DEL', standby) end
 
-local ahead = first_waiting(n, queue, sid)
+local ahead = first_waiting(n, sid)
 if ahead == sid then ahead = nil end
 
 -- One that stands by has been given the lock while this script was on its way. Who else
@@ -38,15 +37,16 @@ if ARGV[3] == '3' and last == sid and token ~= '0' then return 'given' end
 
 local function queue_up()
   if not waits then return 'held 0' end
-  return 'held ' .. (place_of(queue, sid) or append(queue, sid, ttl))
+  return 'held ' .. (place_of(sid) or append(sid, ttl))
 end
 
 local left = yield_left(values[3])
 if on_lock == 1 and left > 0 then return string.format('%s yield %.0f', queue_up(), left) end
 
--- Being alone on the channel is what wins, always.
+-- Being alone on the channel is what wins, always. Nobody stands by then.
 if on_lock == 1 and not ahead then
-  return win(n, fence, holder, queue, values, sid, lives > 0,
+  if values[4] then call('DEL', standby) end
+  return win(n, values, sid, lives > 0,
     tonumber(reserve), run, about, ttl, tonumber(settle), tonumber(settle_long))
 end
 
@@ -76,8 +76,9 @@ if known == 'foreign' then return queue_up() end
 
 if known ~= '' and subscribers(hold_channel(n, known)) > 0 then
   -- A holder whose hint was lost.
-  call('SET', holder, format_holder(known, 0, run, 0, 0, '- - -'), 'EX', ttl)
+  call('SET', holder, format_holder(known, 0, run, 0, 0, '- 0 - -'), 'EX', ttl)
   local answer = queue_up()
+  publish(hold_channel(n, known), 'renew')
   if waits then publish(hold_channel(n, known), 'wait') end
   return answer
 end

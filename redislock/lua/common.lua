@@ -1,16 +1,19 @@
 -- The beginning of every script. The keys and channels of lock n:
---   n-fence   the last token                      n           the lock
---   n-holder  who holds it (a hint)               n:h:<sid>   held or claimed by session sid
---   n-queue   the sessions that wait, in order    n:w:<sid>   waited for by session sid
---   n-yield   until when it is left to portalocker's processes
---   n-standby whose turn it is next, if that session waits on the lock's channel
+--   n:locker:fence    the last token                   n           the lock
+--   n:locker:holder   who holds it (a hint)            n:h:<sid>   held or claimed by session sid
+--   n:locker:queue    the sessions that wait, in order n:w:<sid>   waited for by session sid
+--   n:locker:yield    until when it is left to portalocker's processes
+--   n:locker:standby  whose turn it is next, if that session waits on the lock's channel
+--   n-fence           portalocker's last token: only with Options.PortalockerNames
 -- Keys are hints: none of them grants a lock.
 --
--- A value of n-holder is "SID TOKEN RUN UNTIL SINCE CLIENT PID HOST": the
+-- A value of the holder key is "SID TOKEN RUN UNTIL SINCE CLIENT TIMEOUT PID HOST": the
 -- session, its token (0 while it claims), the server's run id, the times in
 -- microseconds until when the next holder has to settle and since when the lock
--- is held, and whose session it is. "-" is unknown.
+-- is held, the id of its connection, its UnavailableTimeout in microseconds, and whose
+-- session it is. "-" is unknown.
 -- Much of it is in ../protocol.pml, too: a change here asks for one there.
+local fence, holder, queue, yield, standby, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 
 -- redis.call, but an error says of which command it is. (Redis does not tell
 -- which one an ACL denies to a script.)
@@ -38,16 +41,68 @@ local function subscribers(...)
   return r[2], r[4], r[6], r[8]
 end
 
--- SID, RUN, UNTIL, TOKEN and CLIENT of a value of n-holder, or nil.
+-- A key that holds what no script of ours has put there is an application's. The script
+-- ends before anything is changed, as it looks at all keys before it changes one.
+local function refuse(key)
+  error("the key '" .. key .. "' holds something that is not of a lock: nothing was changed", 0)
+end
+
+local function is_id(s) return #s == 32 and not string.find(s, '[^0-9a-f]') end
+
+-- Whether a value is a token, or a time. Beyond 2^53, Lua cannot count.
+local function is_number(value) return string.find(value, '^%d+$') and tonumber(value) < 9007199254740000 end
+
+-- SID, RUN, UNTIL, TOKEN, CLIENT and TIMEOUT of a value of the holder key, or nil.
 local function parse_holder(value)
   if value then
-    local sid, token, run, till, client = string.match(value, '^(%x+) (%d+) (%S+) (%d+) %d+ (%S+) ')
-    if sid and #sid == 32 then return sid, run, tonumber(till), token, client end
+    local sid, token, run, till, client, timeout =
+      string.match(value, '^(%x+) (%d+) (%S+) (%d+) %d+ (%S+) (%d+) %S+ %S+$')
+    if sid and is_id(sid) then return sid, run, tonumber(till), token, client, tonumber(timeout) end
   end
 end
 
 local function format_holder(sid, token, run, till, since, about)
   return string.format('%s %.0f %s %.0f %.0f %s', sid, token, run, till, since, about)
+end
+
+-- SID, how many tokens to reserve, the expiry, the times to settle, RUN, and
+-- CLIENT TIMEOUT PID HOST of a value of the standby key, or nil.
+local function parse_standby(value)
+  local sid, reserve, ttl, settle, settle_long, run, about =
+    string.match(value or '', '^(%x+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+ %d+ %S+ %S+)$')
+  if sid and is_id(sid) then return sid, reserve, ttl, settle, settle_long, run, about end
+end
+
+-- The session at a place in the queue, which starts at 0, or false.
+local function queued_at(place)
+  local sid = redis.pcall('LINDEX', queue, place)
+  if type(sid) == 'table' and sid.err then
+    if string.find(sid.err, 'WRONGTYPE', 1, true) then refuse(queue) end
+    error("'lindex' in a script: " .. sid.err, 0)
+  end
+  if sid and not is_id(sid) then refuse(queue) end
+  return sid
+end
+
+-- The values of the keys of the fence, the holder, portalocker's time, the standby, and
+-- portalocker's fence; false where there is none.
+local function read()
+  local keys, parse = {fence, holder, yield, standby, counter}, {is_number, parse_holder, is_number, parse_standby, is_number}
+  local values = call('MGET', unpack(keys))
+  local found = 0
+  for i, key in ipairs(keys) do
+    if values[i] then
+      if not parse[i](values[i]) then refuse(key) end
+      found = found + 1
+    end
+  end
+  if call('EXISTS', unpack(keys)) > found then -- a key of another type is nil to MGET
+    for i, key in ipairs(keys) do
+      if not values[i] and call('EXISTS', key) > 0 then refuse(key) end
+    end
+  end
+  queued_at(0)
+  return values
 end
 
 -- The server's clock in microseconds.
@@ -56,7 +111,7 @@ local function microseconds()
   return time[1] * 1000000 + time[2]
 end
 
--- A value of n-yield, or nil if it is none that release.lua has set lately.
+-- A time of the yield key, or nil if it is none that release.lua has set lately.
 local function parse_yield(value, now)
   local till = value and tonumber(value)
   if till and math.abs(till - now) <= 1000000 then return till end
@@ -86,22 +141,13 @@ end
 
 local function wake(n, sid) tell(n, sid, 'wake') end
 
--- Runs a command on the queue; a key of another type is deleted and counts as
--- missing.
-local function on_queue(command, key, ...)
-  local r = redis.pcall(command, key, ...)
-  if type(r) ~= 'table' or not r.err then return r end
-  if string.find(r.err, 'WRONGTYPE', 1, true) then call('DEL', key) end
-  return call(command, key, ...)
-end
-
 -- Tells those who have come to the first two places of the queue: the first is to
 -- stand by, and both look every check interval, those behind them more seldom.
 -- The dead do not count: they are removed.
-local function move_up(n, queue)
+local function move_up(n)
   local place = 0
   while place < 2 do
-    local sid = on_queue('LINDEX', queue, place)
+    local sid = queued_at(place)
     if not sid then return end
     if is_waiting(n, sid) then
       tell(n, sid, place == 0 and 'next' or 'near')
@@ -113,12 +159,12 @@ local function move_up(n, queue)
 end
 
 -- The first live session in the queue, which is rid of the dead ones before it.
-local function first_waiting(n, queue, me)
+local function first_waiting(n, me)
   local dead = false
   while true do
-    local sid = on_queue('LINDEX', queue, 0)
+    local sid = queued_at(0)
     if not sid or sid == me or is_waiting(n, sid) then
-      if dead then move_up(n, queue) end
+      if dead then move_up(n) end
       return sid
     end
     call('LPOP', queue)
@@ -126,43 +172,47 @@ local function first_waiting(n, queue, me)
   end
 end
 
+-- How long is waited after a holder whose server is gone: for its lease.
+local function lease(timeout, settle_long) return timeout and timeout > 0 and timeout * 3 / 4 or settle_long end
+
 -- Until when the one who takes the lock now, after the last holder, has to settle. value
--- is that of n-holder, lives whether the session that it names does.
+-- is that of the holder key, lives whether the session that it names does.
 local function settled_at(value, lives, now, run, settle, settle_long)
-  local last, last_run, till = parse_holder(value)
-  local debt = till and till > now and math.min(till, now + settle_long) or 0
-  if last and not lives then return math.max(debt, now + (last_run == run and settle or settle_long)) end
+  local last, last_run, till, _, _, timeout = parse_holder(value)
+  local long = lease(timeout, settle_long)
+  local debt = till and till > now and math.min(till, now + math.max(long, settle_long)) or 0
+  if last and not lives then return math.max(debt, now + (last_run == run and settle or long)) end
   return debt
 end
 
 -- Makes session sid, which is alone on the lock's channel, the holder. values are those
--- of n-fence and n-holder; for the rest see claim.lua, also for what it returns.
-local function win(n, fence, holder, queue, values, sid, lives, reserve, run, about, ttl, settle, settle_long)
+-- of read; for the rest see claim.lua, also for what it returns.
+local function win(n, values, sid, lives, reserve, run, about, ttl, settle, settle_long)
   local now = microseconds()
-  local token, before = now, tonumber(values[1])
-  if before and before >= token and before < 9007199254740000 then token = before + 1 end
+  local token = math.max(now, (tonumber(values[1] or 0)) + 1, tonumber(values[5] or 0) + 1)
   local till = settled_at(values[2], lives, now, run, settle, settle_long)
-  call('SET', fence, string.format('%.0f', token + reserve), 'EX', ttl)
+  local last = string.format('%.0f', token + reserve)
+  call('SET', fence, last, 'EX', ttl)
+  if counter then call('SET', counter, last, 'KEEPTTL') end
   call('SET', holder, format_holder(sid, token, run, till, now, about), 'EX', ttl)
-  local waiting = on_queue('LINDEX', queue, 0)
+  local waiting = queued_at(0)
   if waiting == sid then
     call('LPOP', queue)
-    move_up(n, queue)
-    waiting = on_queue('LINDEX', queue, 0)
+    move_up(n)
+    waiting = queued_at(0)
   end
   return string.format('won %.0f %d %.0f', token, waiting and 1 or 0, math.max(0, till - now))
 end
 
 -- Makes session sid, the first in the queue, the holder if it stands by and is alone on
--- the lock's channel, and tells it. values are those of n-fence, n-holder and n-standby.
-local function give(n, fence, holder, queue, values, sid)
-  local next, reserve, ttl, settle, settle_long, run, about =
-    string.match(values[3] or '', '^(%x+) (%d+) (%d+) (%d+) (%d+) (%S+) (.+)$')
+-- the lock's channel, and tells it. values are those of read.
+local function give(n, values, sid)
+  local next, reserve, ttl, settle, settle_long, run, about = parse_standby(values[4])
   if next ~= sid then return false end
   local last = parse_holder(values[2])
   local on_lock, its, lives = subscribers(n, hold_channel(n, sid), session_channel(last or sid))
   if on_lock ~= 1 or its == 0 then return false end
-  publish(hold_channel(n, sid), win(n, fence, holder, queue, values, sid, lives > 0,
+  publish(hold_channel(n, sid), win(n, values, sid, lives > 0,
     tonumber(reserve), run, about, ttl, tonumber(settle), tonumber(settle_long)))
   return true
 end
@@ -171,28 +221,27 @@ end
 -- wakes it; or, where another session holds it, tells that one, which passes it on when
 -- it leaves. While it is left to portalocker's processes, those who wait look at its
 -- end; but one that stands by has to leave the channel until then.
-local function pass_on(n, fence, holder, queue, yield, standby, sid)
-  local ahead = first_waiting(n, queue, nil)
+local function pass_on(n, sid)
+  local ahead = first_waiting(n, nil)
   if not ahead then return end
-  local values = call('MGET', fence, holder, standby, yield)
+  local values = read()
   local last = parse_holder(values[2])
   if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
     publish(hold_channel(n, last), 'wait')
-  elseif yield_left(values[4]) > 0 then
+  elseif yield_left(values[3]) > 0 then
     if subscribers(hold_channel(n, ahead)) > 0 then wake(n, ahead) end
-  elseif not give(n, fence, holder, queue, values, ahead) then
+  elseif not give(n, values, ahead) then
     wake(n, ahead)
   end
 end
 
 -- The place of sid in the queue, which starts at 1, or nil.
-local function place_of(queue, sid)
-  for place, other in ipairs(on_queue('LRANGE', queue, 0, -1)) do
-    if other == sid then return place end
-  end
+local function place_of(sid)
+  local before = call('LPOS', queue, sid)
+  return before and before + 1
 end
 
-local function append(queue, sid, ttl)
+local function append(sid, ttl)
   local place = call('RPUSH', queue, sid)
   call('EXPIRE', queue, ttl)
   return place

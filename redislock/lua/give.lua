@@ -8,7 +8,8 @@ do
   local values = ARGV[3] == '0' and call('MGET', KEYS[1], KEYS[2], KEYS[4], KEYS[5])
   local queued = call('LRANGE', KEYS[3], 0, 2)
   local first, second, third = queued[1], queued[2], queued[3]
-  if first and values and not values.err and values[2] and not values[3] and values[4] then
+  if first and values and not values.err and values[1] and values[2] and not values[3] and values[4]
+    and not KEYS[6] and not string.find(values[1], '%D') then
     local last, till = match(values[2], '^(%x+) %d+ %S+ (%d+) ')
     local next, reserve, ttl, run, about = match(values[4], '^(%x+) (%d+) (%d+) %d+ %d+ (%S+) (.+)$')
     if last == sid and next == first then
@@ -18,7 +19,7 @@ do
       local time = call('TIME')
       local now = time.err and 0 or time[1] * 1000000 + time[2]
       if on[2] == 1 and on[4] == 0 and on[6] == 1 and on[8] > 0 and (not second or on[10] > 0) and (not third or on[12] > 0)
-        and tonumber(till) <= now and now > (tonumber(values[1]) or 0) then
+        and tonumber(till) <= now and now > tonumber(values[1]) then
         local token = format('%.0f', now)
         local set = call('SET', KEYS[1], reserve == '0' and token or format('%.0f', now + reserve), 'EX', ttl)
         if not set.err then

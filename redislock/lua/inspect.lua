@@ -1,27 +1,21 @@
 -- Tells who holds lock n, and disturbs nobody.
--- KEYS: n-holder, n-queue
 -- ARGV: n
--- Returns 'WAITERS free', 'WAITERS held VALUE' with what n-holder says of the session
+-- Returns 'WAITERS free', 'WAITERS held VALUE' with what the holder key says of the session
 -- that holds it, 'WAITERS held SID' where no more is known, or 'WAITERS held' where
 -- the holder is not a session, or not known.
--- What n-holder says counts only if that session is on the hold channel now.
-local holder, queue, n = KEYS[1], KEYS[2], ARGV[1]
+-- What the key says counts only if that session is on the hold channel now.
+local n = ARGV[1]
+local value = read()[2]
 
 -- A replica knows nothing of who is subscribed, and is to say so: it refuses what may
--- write. This one changes nothing, whatever the keys are, which may be an application's.
-local refused = redis.pcall('LREM', queue, 0, 'locker:nobody')
-if type(refused) == 'table' and refused.err and not string.find(refused.err, 'WRONGTYPE', 1, true) then
-  error("'lrem' in a script: " .. refused.err, 0)
-end
+-- write. This one changes nothing.
+call('LREM', queue, 0, 'locker:nobody')
 
-local value = call('MGET', holder)[1]
 local last, _, _, token = parse_holder(value)
 local on_lock, theirs = subscribers(n, hold_channel(n, last or ''))
 
 -- Those of the queue who are alive, asked in steps, as there is a limit to arguments.
--- A key of another type is not ours, and is left alone.
-local queued = redis.pcall('LRANGE', queue, 0, -1)
-if queued.err then queued = {} end
+local queued = call('LRANGE', queue, 0, -1)
 local waiting = 0
 for first = 1, #queued, 500 do
   local channels = {}

@@ -18,7 +18,8 @@
 // All forms take the options of Acquire as parameters: timeout (a duration, or none),
 // check_interval and fail_when_locked; the Redis forms take those of redislock, too:
 // unavailable_timeout, settle_time, health_check_interval and
-// portalocker_names. Their durations have a unit: 1.5s. An unknown parameter is an error.
+// portalocker_names. The number of a database (redis://host/1) does not separate locks, as
+// the channels of a Redis are those of all its databases: names with a prefix do. Their durations have a unit: 1.5s. An unknown parameter is an error.
 package lockurl
 
 import (

@@ -13,12 +13,19 @@
 // Sentinel; with RESP2 a small client besides it runs the scripts. Tested with Redis
 // 7.0, which a Cluster needs.
 //
-// Lock n has the channels n, n:h:* and n:w:*, and the keys n-fence (the last
-// token), the holder key, the queue, n-yield and n-standby. The keys are hints, which expire when
-// a name was not used for 7 days: one that is deleted, evicted or forged costs order or
-// time, not exclusion, but in one case, see below. Each session has a channel
-// locker:session:*. Who may publish on the channels of a lock is trusted, as are those who
-// may hold it: what is said there is believed.
+// Lock n has the channels n, n:h:* and n:w:*, and the keys n:locker:fence (the last
+// token), n:locker:holder, n:locker:queue, n:locker:yield and n:locker:standby. The keys
+// are hints, which expire when a name was not used for an hour, and which the holder
+// restores: one that is deleted or evicted costs order or time, not exclusion, but in one
+// case, see below. A key of such a name that holds something else is an application's: it
+// stays as it is, and an attempt fails with locker.ErrUnavailable and the name of the key.
+// Each session has a channel and a key locker:session:*. Who may publish on the channels of
+// a lock is trusted, as are those who may hold it: what is said there is believed.
+//
+// Channels are global in a Redis, and keys belong to a database: the number of the database
+// does not separate locks. Two of one name in two databases exclude each other, with no
+// order between them, and Break in one takes the lock from a holder of the other. Names
+// with a prefix separate them.
 //
 // # What is promised
 //
@@ -27,8 +34,9 @@
 // lock in the instant it drops a connection, and the holder hears of it a moment
 // later: [Options].SettleTime covers that moment. A network that tells the
 // server of a closed connection but not the client is covered only so long;
-// after that, where the holder key was deleted while the lock was held (FLUSHALL, eviction)
-// and nobody has asked for the lock before the holder's connection is cut, and where the
+// after that, where the holder key alone was deleted while the lock was held (an eviction)
+// and the holder's connection is cut before anybody has asked for the lock, or all data was
+// flushed less than an eighth of UnavailableTimeout before, and where the
 // clock of a suspended machine stood still, by tokens alone.
 //
 // # portalocker
@@ -37,7 +45,17 @@
 // library's, exclude each other. Those do not queue: when a lock is released that one
 // of them has asked for, this library leaves it to them for 300 ms, no more often than
 // twice a second. One of them that hangs is disconnected; for the other way round see
-// [Options].PortalockerNames, with which each lock has a connection of its own.
+// [Options].PortalockerNames, with which each lock has a connection of its own. It has the
+// tokens of portalocker 4.2 and those of this library grow together, too, by the key
+// n-fence that portalocker counts in, and that never expires.
+//
+// # An address that moves
+//
+// A plain client may have an address that always leads to the primary: that of a managed
+// Redis, a virtual IP, a proxy for TCP, a Service of Kubernetes. After a failover the former
+// primary is a replica, which may keep its connections, but refuses the next heartbeat of
+// each session. Its locks are lost then, before the next one holds them, who waits for
+// three quarters of UnavailableTimeout, and who waits or acquires next is connected anew.
 //
 // # Sentinel
 //
@@ -63,7 +81,8 @@
 //
 // # Holders that hang
 //
-// A waiter asks the holder every check interval whether it is there. One that does
+// A waiter asks the holder every check interval whether it is there; those behind the
+// first two in the queue less often, but at least every two seconds. One that does
 // not answer for [Options].UnavailableTimeout, as it is frozen or cut off, is
 // disconnected, which frees its lock. Before that, it knows: a session that holds
 // locks proves to itself, by heartbeats that have to come back, that it is in touch
@@ -73,15 +92,15 @@
 //
 // A holder keeps its locks through a pause of half of UnavailableTimeout, of its
 // process, its machine or its network; one of more than three quarters of it loses
-// them. Where pauses are longer, make UnavailableTimeout longer, the same in all
-// processes that share locks. It needs the permission for CLIENT LIST and CLIENT
-// KILL; where it is denied, the log says so once, and a holder that hangs keeps its
-// lock.
+// them. Where pauses are longer, make UnavailableTimeout longer: others go by that of the
+// holder. It needs the permission for CLIENT LIST and CLIENT KILL; where it is denied, the
+// log says so once, and a holder that hangs keeps its lock. Whether it is granted
+// meanwhile is tried once a minute.
 //
 // # Inspecting
 //
 // Inspect costs one round trip, however many wait; one per process and Locker counts as
-// waiting. the holder key says who has the lock, and is believed only while that session is on
+// waiting. The holder key says who has the lock, and is believed only while that session is on
 // the hold channel. A holder of portalocker is there, and not known.
 // A process that passes a lock on from one of its Acquires to the next, without leaving
 // it, is shown with the token and the time of the first of them.
@@ -128,8 +147,8 @@ type Options struct {
 	// whether it is there unanswered before it is disconnected, and a waiter its
 	// turn before it is put out of the queue. A holder that has not heard from the
 	// server for three quarters of that takes its locks for lost. It does not bound
-	// Acquire and Release: that is for the timeouts of the client. It must be the
-	// same in all processes that share locks. The default is 1 s.
+	// Acquire and Release: that is for the timeouts of the client. Others go by that of
+	// the holder, which they learn with its name. The default is 1 s.
 	UnavailableTimeout time.Duration
 
 	// SettleTime is how long an Acquire waits that takes the lock after a holder
@@ -162,8 +181,10 @@ const (
 )
 
 // New returns a Locker that keeps its locks in the Redis of client. It does not
-// connect. It uses the client's options, for connections of its own, and never
-// closes the client. o may be nil; opts are the defaults of Acquire.
+// connect. It uses the client's options, for connections of its own, but for its hooks and
+// its Limiter, and never closes the client. Where it has a StreamingCredentialsProvider, its
+// connections authenticate again with new credentials; with RESP2 that is not possible, and
+// a server that cuts a connection at the end of a token takes its locks. o may be nil; opts are the defaults of Acquire.
 //
 // A client that is nil, or of a type other than *redis.Client and
 // *redis.ClusterClient, is refused with an error that matches locker.ErrInvalid, as

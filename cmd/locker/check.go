@@ -170,7 +170,7 @@ func capabilities(u string) []capability {
 	default:
 		return []capability{
 			{"crash-safe", "yes: Redis frees the lock when the connection ends"},
-			{"across machines", "yes: all that use this Redis"},
+			{"across machines", "yes: all that use this Redis, in any of its databases: their number does not separate locks"},
 			{"order", "first come, first served"},
 			{"tokens", "yes: they grow, also over FLUSHALL, as the clock of Redis does"},
 			{"wake-ups", "yes: by messages"},

@@ -20,7 +20,7 @@ func TestCheckFiles(t *testing.T) {
 // check names the permissions that are missing, and leaves nothing.
 func TestCheckPermissions(t *testing.T) {
 	s := redistest.Start(t)
-	rules := []any{"on", ">password", "~myapp:*", "&myapp:*", "&locker:session:*", "+@all"}
+	rules := []any{"on", ">password", "~myapp:*", "~locker:session:*", "&myapp:*", "&locker:session:*", "+@all"}
 	user := func(name string, more ...any) *place {
 		name = strings.ReplaceAll(name, "|", "-")
 		s.Do(append(append([]any{"ACL", "SETUSER", name}, rules...), more...)...)
@@ -28,6 +28,7 @@ func TestCheckPermissions(t *testing.T) {
 	}
 	p := user("all")
 	p.run("check", "--prefix", "myapp:").want(t, 0, "all that locks need", "")
+	p.run("check", "--prefix", "myapp:").want(t, 0, "in any of its databases", "")
 	r := p.run("check")
 	r.want(t, 69, "one of the keys", "one of the channels")
 	r.want(t, 69, "--prefix", "")

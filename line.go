@@ -192,9 +192,10 @@ func (ls *lines) found(w *waiter, err error) {
 }
 
 // refuse ends those who do not wait, in a line that has to: the lock is held, or the
-// backend is away. mu is held.
+// backend is away. All who have waited by then are before those who have come since, so
+// that each is looked at once. mu is held.
 func (l *line) refuse() {
-	for w := l.first; w != nil; w = w.next {
+	for w := l.last; w != nil && !w.waited; w = w.prev {
 		if w.options.waits() {
 			w.waited = true
 			continue
@@ -374,7 +375,7 @@ func (l *line) pop() *waiter {
 	return nil
 }
 
-// remove takes w out of the queue and leaves w.next as it is. mu is held.
+// remove takes w out of the queue and leaves w.prev as it is. mu is held.
 func (l *line) remove(w *waiter) {
 	if w.prev == nil {
 		l.first = w.next

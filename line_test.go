@@ -1,0 +1,85 @@
+package locker
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// What a waiter costs does not grow with the number of those who wait for its name.
+// There is one goroutine, so that no scheduler is measured: a cost that does grow is 100
+// times as high for many.
+func TestEachWaiterCostsTheSame(t *testing.T) {
+	const few, many, most = 100, 10_000, 20
+	for _, way := range []struct {
+		name string
+		run  func(ls *lines, waiters []*waiter)
+	}{
+		{"released to it", func(ls *lines, waiters []*waiter) {
+			for _, w := range waiters {
+				h := newHeld(w.line, w.base, &w.options, Grant{})
+				ls.grant(h)
+				ls.released(h)
+			}
+		}},
+		{"passed to it", func(ls *lines, waiters []*waiter) {
+			h := newHeld(waiters[0].line, waiters[0].base, &waiters[0].options, Grant{})
+			ls.grant(h)
+			for range waiters[1:] {
+				ls.releasing(h)
+				next := &held{line: h.line}
+				ls.pass(h, next)
+				h = next
+			}
+		}},
+		{"an attempt of the front", func(ls *lines, waiters []*waiter) {
+			for range waiters {
+				ls.found(waiters[0], ErrAlreadyLocked)
+			}
+		}},
+		{"refused", func(ls *lines, waiters []*waiter) {
+			for _, w := range waiters[1:] {
+				w.options.failWhenLocked = true
+			}
+			ls.found(waiters[0], ErrAlreadyLocked)
+		}},
+		{"gives up in the middle", func(ls *lines, waiters []*waiter) {
+			for i := range waiters {
+				_, _ = ls.giveUp(waiters[(i+len(waiters)/2)%len(waiters)])
+			}
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			cost := func(n int) time.Duration {
+				ls, waiters := queued(n)
+				began := time.Now()
+				way.run(ls, waiters)
+				return time.Since(began) / time.Duration(n)
+			}
+			one, other := cost(few), cost(many)
+			for tries := 1; other > most*one; tries++ {
+				if tries == 5 { // not only when the machine had other work
+					t.Fatalf("%v for each of %d, %v for each of %d; want at most %d times as much", one, few, other, many, most)
+				}
+				one, other = min(one, cost(few)), min(other, cost(many))
+			}
+		})
+	}
+}
+
+// queued returns n waiters of one name, the first of them the front.
+func queued(n int) (*lines, []*waiter) {
+	b, o := NewBase(idle{}), defaultOptions()
+	waiters := make([]*waiter, n)
+	for i := range waiters {
+		_, waiters[i], _, _ = b.lines.join(context.Background(), b, "name", &o)
+	}
+	return b.lines, waiters
+}
+
+// An idle is a Driver that is not asked.
+type idle struct{}
+
+func (idle) Backend() string                              { return "idle" }
+func (idle) Try(context.Context, *Attempt) (Grant, error) { return Grant{}, nil }
+func (idle) Close() error                                 { return nil }

@@ -141,7 +141,7 @@ func closeWhileInUse(p *place) {
 		for range n {
 			_ = p.call("Acquire", func() error { <-used; return nil })
 		}
-		p.closed[l] = true
+		l.closed = true
 		err := p.call("Close", func() error {
 			defer closed.Store(true) // in the instant in which Close returns
 			return l.Close()

@@ -31,9 +31,9 @@ func (s suite) inspect(t *testing.T) {
 }
 
 // inspector returns the Inspector that l is, or skips the subtest.
-func (p *place) inspector(l locker.Locker) locker.Inspector {
+func (p *place) inspector(l *opened) locker.Inspector {
 	p.Helper()
-	i, ok := l.(locker.Inspector)
+	i, ok := l.Locker.(locker.Inspector)
 	if !ok {
 		p.Skip("the Locker is no locker.Inspector")
 	}

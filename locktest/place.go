@@ -23,20 +23,29 @@ type place struct {
 	suite
 	addr   string
 	bubble bool // the subtest runs in a bubble of synctest
-	closed map[locker.Locker]bool
 }
 
 func (s suite) place(t *testing.T) *place {
 	t.Helper()
-	return &place{T: t, suite: s, addr: s.New(t), closed: make(map[locker.Locker]bool)}
+	return &place{T: t, suite: s, addr: s.New(t)}
+}
+
+// An opened is a Locker that a place has opened. Where one Locker is to be told from
+// another, this is what is compared: a Locker need not be comparable.
+type opened struct {
+	locker.Locker
+	closed bool // by the subtest
 }
 
 // open returns a new Locker, which the end of the subtest closes.
-func (p *place) open(opts ...locker.Option) locker.Locker {
+func (p *place) open(opts ...locker.Option) *opened {
 	p.Helper()
-	l := p.Open(p.T, p.addr, opts...)
+	l := &opened{Locker: p.Open(p.T, p.addr, opts...)}
+	if l.Locker == nil {
+		p.Fatal("the Harness is at fault: Open returned nil")
+	}
 	p.Cleanup(func() {
-		if !p.closed[l] {
+		if !l.closed {
 			p.close(l)
 		}
 	})
@@ -44,9 +53,9 @@ func (p *place) open(opts ...locker.Option) locker.Locker {
 }
 
 // close closes l, which has to succeed.
-func (p *place) close(l locker.Locker) {
+func (p *place) close(l *opened) {
 	p.Helper()
-	p.closed[l] = true
+	l.closed = true
 	if err := p.call("Close", l.Close); err != nil {
 		p.Errorf("Close() = %v, want nil", err)
 	}

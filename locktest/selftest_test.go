@@ -66,6 +66,19 @@ func TestCorrect(t *testing.T) {
 	findsNothing(t, "")
 }
 
+// TestCorrectUncomparable runs the suite against a Locker that is not broken, and cannot
+// be compared. Nor can its locks.
+func TestCorrectUncomparable(t *testing.T) {
+	if os.Getenv(brokenVariable) != "" {
+		locktest.Run(t, inMemory(func(l locker.Locker, _ string, opts []locker.Option) locker.Locker {
+			return uncomparable{l.(*locker.Base), opts}
+		}))
+		return
+	}
+	t.Parallel()
+	findsNothing(t, "")
+}
+
 // TestCorrectWithoutDone runs a subtest in which a timeout passes while others come,
 // against a Locker that asks its ctx for Err alone: that it waits cannot be seen.
 func TestCorrectWithoutDone(t *testing.T) {

@@ -130,9 +130,9 @@ func inspectWaiters(p *place) {
 // eventually waits for what may be told a moment after it is true.
 func (p *place) eventually(what string, is func() bool) {
 	p.Helper()
-	for end := time.Now().Add(p.patience); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(p.patience()); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			p.Fatalf("%s: not after %v", what, p.patience)
+			p.Fatalf("%s: not after %v", what, p.patience())
 		}
 	}
 }

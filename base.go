@@ -81,7 +81,13 @@ func (b *Base) Acquire(ctx context.Context, name string, opts ...Option) (Lock, 
 	if why != nil {
 		err = &Error{Op: "acquire", Backend: b.backend, Name: name, Err: why}
 	}
-	o.trace.acquired(ctx, b, name, h, began, err)
+	if o.trace != nil {
+		e := Event{Backend: b.backend, Name: name, After: time.Since(began), Err: err}
+		if h != nil {
+			e.Token = h.token
+		}
+		o.trace.acquired(ctx, e)
+	}
 	if err != nil {
 		if o.debug(ctx) {
 			o.log.DebugContext(ctx, "lock not acquired", "backend", b.backend, "lock", name, "error", why)
@@ -125,7 +131,7 @@ func (b *Base) stand(w *waiter, front bool) (*held, error) {
 		return b.contend(w)
 	}
 	if w.options.waits() {
-		w.options.trace.waiting(w, nil)
+		b.waits(w, nil)
 	}
 	select {
 	case t := <-w.turn:
@@ -145,6 +151,14 @@ func (b *Base) stand(w *waiter, front bool) (*held, error) {
 			return b.passed(w)
 		}
 		return nil, w.reason(outcome)
+	}
+}
+
+// waits tells the trace of w that it waits, once.
+func (b *Base) waits(w *waiter, err error) {
+	if t := w.options.trace; t != nil && !w.traced {
+		w.traced = true
+		t.waiting(w.parent, Event{Backend: b.backend, Name: w.line.name, Err: err})
 	}
 }
 
@@ -178,7 +192,7 @@ func (b *Base) contend(w *waiter) (*held, error) {
 				_, _ = b.lines.giveUp(w)
 				return nil, err
 			}
-			o.trace.waiting(w, err)
+			b.waits(w, err)
 			after := a.RetryAfter
 			if after <= 0 {
 				after = o.checkInterval

@@ -148,7 +148,9 @@ func lossOf(cause error) error {
 // tellLoss has the log and the trace know that h was lost.
 func (h *held) tellLoss(err error) {
 	h.base.Logger().Warn("lock lost", "backend", h.base.backend, "lock", h.name, "token", h.token, "error", err)
-	h.state.trace.lost(h, err)
+	if t := h.state.trace; t != nil {
+		t.lost(h.event(err))
+	}
 }
 
 // end closes Done, and returns false if it was closed before; err is nil for a
@@ -191,4 +193,9 @@ func (h *held) ended() (*giveBack, error) {
 	default:
 		return nil, h.state.err
 	}
+}
+
+// event is what the trace of h, which has one, is told.
+func (h *held) event(err error) Event {
+	return Event{Backend: h.base.backend, Name: h.name, Token: h.token, After: time.Since(h.state.since), Err: err}
 }

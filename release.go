@@ -4,22 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 )
-
-// releaseGrace is how long Release waits although its ctx had ended before.
-const releaseGrace = 250 * time.Millisecond
-
-// A giveBack is the release of a hold, which may outlast the call that began it.
-type giveBack struct {
-	mu       sync.Mutex    // guards what follows
-	over     bool          // the hold is released
-	err      error         // how that went
-	done     chan struct{} // closed then; made by the first who waits
-	returned bool          // the Release that began it has returned
-	told     error         // what that returned
-}
 
 // Release implements [Lock].
 func (h *held) Release(ctx context.Context) error {
@@ -44,7 +29,9 @@ func (h *held) free() error {
 		}
 		return nil
 	}
-	t.released(h, nil)
+	if t != nil {
+		t.released(h.event(nil))
+	}
 	h.base.lines.released(h)
 	return nil
 }
@@ -85,8 +72,7 @@ func (h *held) start(ctx context.Context, g *giveBack, async bool) {
 	if h.base.lines.releasing(h) {
 		var passed bool
 		if hold, passed = h.pass(hold); passed {
-			h.state.trace.released(h, nil)
-			g.end(nil)
+			h.confirm(g, nil)
 			return
 		}
 	}
@@ -135,64 +121,14 @@ func (h *held) gaveBack(g *giveBack, err error) {
 	if err != nil && !errors.Is(err, ErrLost) {
 		err = fmt.Errorf("%w: release not confirmed: %w", ErrUnavailable, err)
 	}
-	h.state.trace.released(h, err)
-	g.end(err)
+	h.confirm(g, err)
 	h.base.lines.released(h)
 }
 
-// end takes in how the release went.
-func (g *giveBack) end(err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.over, g.err = true, err
-	if g.done != nil {
-		close(g.done)
+// confirm tells those who wait for a release how it went.
+func (h *held) confirm(g *giveBack, err error) {
+	if t := h.state.trace; t != nil {
+		t.released(h.event(err))
 	}
-}
-
-// await waits until the lock is given back, or ctx ends, and returns how that
-// went. What the Release that began it returned is what all later ones return.
-func (g *giveBack) await(ctx context.Context, late, began bool) error {
-	g.wait(ctx, late)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.returned {
-		return g.told
-	}
-	err := g.err
-	if !g.over {
-		err = ended(ctx)
-	}
-	if began {
-		g.returned, g.told = true, err
-	}
-	return err
-}
-
-// wait waits for the end of the release, until ctx ends; if it is late, as ctx had ended
-// before the call, for the grace.
-func (g *giveBack) wait(ctx context.Context, late bool) {
-	g.mu.Lock()
-	if g.over {
-		g.mu.Unlock()
-		return
-	}
-	if g.done == nil {
-		g.done = make(chan struct{})
-	}
-	done := g.done
-	g.mu.Unlock()
-	if !late {
-		select {
-		case <-done:
-		case <-ctx.Done():
-		}
-		return
-	}
-	grace := time.NewTimer(releaseGrace)
-	defer grace.Stop()
-	select {
-	case <-done:
-	case <-grace.C:
-	}
+	g.end(err)
 }

@@ -40,7 +40,7 @@ func (g *giveBack) await(ctx context.Context, late, began bool) error {
 	}
 	err := g.err
 	if !g.over {
-		err = ended(ctx)
+		err = contextError(ctx)
 	}
 	if began {
 		g.returned, g.told = true, err

@@ -13,37 +13,37 @@ func TestEachWaiterCostsTheSame(t *testing.T) {
 	const few, many, most = 100, 10_000, 20
 	for _, way := range []struct {
 		name string
-		run  func(ls *lines, waiters []*waiter)
+		run  func(ls *waitlists, waiters []*waiter)
 	}{
-		{"released to it", func(ls *lines, waiters []*waiter) {
+		{"released to it", func(ls *waitlists, waiters []*waiter) {
 			for _, w := range waiters {
-				h := newHeld(w.line, w.base, &w.options, Grant{})
-				ls.grant(h)
-				ls.released(h)
+				h := newLock(w.list, w.scope, w.options, Grant{})
+				ls.grant(h.list, h.scope, h)
+				ls.released(h.list, h.scope)
 			}
 		}},
-		{"passed to it", func(ls *lines, waiters []*waiter) {
-			h := newHeld(waiters[0].line, waiters[0].base, &waiters[0].options, Grant{})
-			ls.grant(h)
+		{"passed to it", func(ls *waitlists, waiters []*waiter) {
+			h := newLock(waiters[0].list, waiters[0].scope, waiters[0].options, Grant{})
+			ls.grant(h.list, h.scope, h)
 			for range waiters[1:] {
-				ls.releasing(h)
-				next := &held{line: h.line}
-				ls.pass(h, next)
+				ls.releasing(h.list)
+				next := &lock{list: h.list}
+				ls.pass(h.list, h.scope, next)
 				h = next
 			}
 		}},
-		{"an attempt of the front", func(ls *lines, waiters []*waiter) {
+		{"an attempt of the front", func(ls *waitlists, waiters []*waiter) {
 			for range waiters {
 				ls.found(waiters[0], ErrAlreadyLocked)
 			}
 		}},
-		{"refused", func(ls *lines, waiters []*waiter) {
+		{"refused", func(ls *waitlists, waiters []*waiter) {
 			for _, w := range waiters[1:] {
 				w.options.failWhenLocked = true
 			}
 			ls.found(waiters[0], ErrAlreadyLocked)
 		}},
-		{"gives up in the middle", func(ls *lines, waiters []*waiter) {
+		{"gives up in the middle", func(ls *waitlists, waiters []*waiter) {
 			for i := range waiters {
 				_, _ = ls.giveUp(waiters[(i+len(waiters)/2)%len(waiters)])
 			}
@@ -68,13 +68,13 @@ func TestEachWaiterCostsTheSame(t *testing.T) {
 }
 
 // queued returns n waiters of one name, the first of them the front.
-func queued(n int) (*lines, []*waiter) {
+func queued(n int) (*waitlists, []*waiter) {
 	b, o := NewBase(idle{}), defaultOptions()
 	waiters := make([]*waiter, n)
 	for i := range waiters {
-		_, waiters[i], _, _ = b.lines.join(context.Background(), b, "name", &o)
+		_, waiters[i], _, _ = b.lists.join(context.Background(), &b.scope, "name", &o)
 	}
-	return b.lines, waiters
+	return b.lists, waiters
 }
 
 // An idle is a Driver that is not asked.

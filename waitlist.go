@@ -1,0 +1,442 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+)
+
+// waitlists are the Acquires and the locks of one process by name, first come first
+// served: only the front of a waitlist takes part in the Driver.
+type waitlists struct {
+	driver  Driver
+	queue   Queue                                         // the driver, if it is one
+	granted func(l *waitlist, s *scope, o options) holder // makes a lock of a grant, if the driver is a Granter
+	losses  serial                                        // what is to be done for locks that were lost
+
+	mu     sync.Mutex // guards what follows, all waitlists, and the counters of every scope
+	byName map[string]*waitlist
+	spare  *waitlist // a few to use again
+	spares int
+	open   int // how many Bases use the driver
+}
+
+const maxSpares = 64
+
+// A scope is what was acquired through one Base. Close ends that, and waits until
+// nothing is left.
+type scope struct {
+	lists   *waitlists
+	backend string
+	log     *slog.Logger // nil: nowhere
+
+	closed bool          // guarded by lists.mu
+	active int           // guarded by lists.mu: Acquires, held locks, releases, leaves and checks that have not ended
+	idle   chan struct{} // closed when closed and active == 0
+}
+
+// A waitlist is there as long as its name is in use.
+type waitlist struct {
+	name    string
+	state   waitState
+	holder  holder  // while stateHeld
+	owner   *scope  // of the holder
+	front   *waiter // who makes the attempts; nil while held, releasing or leaving
+	first   *waiter // who waits behind, in order of arrival
+	last    *waiter
+	behind  int
+	attempt Attempt // of the front
+	creator waiter  // the one that made the waitlist
+	placed  bool    // someone who waits has given up: the driver may keep a place
+	outcome error   // of the latest attempt: nil before the first has ended
+	spare   *waitlist
+}
+
+type waitState int
+
+const (
+	stateBusy    waitState = iota // a first attempt, a release or a leave is under way
+	stateWaiting                  // the front waits for another process
+	stateHeld
+)
+
+// A holder is a lock, of which a waitlist knows no more.
+type holder interface {
+	// give makes the lock that of a caller of s, before anyone has it. mu is held.
+	give(s *scope, o options)
+}
+
+// A waiter is one Acquire that has not ended.
+type waiter struct {
+	ctx     patience
+	scope   *scope
+	list    *waitlist
+	options options
+	traced  bool // its Trace knows that it waits; for its own goroutine alone
+
+	// Guarded by the mutex of the waitlists.
+	prev    *waiter
+	next    *waiter
+	turn    chan turn // made when the waiter joins a queue; holds one
+	lock    holder    // with turnHeld
+	refused error     // with turnRefused: why
+	waited  bool      // past the first attempt: an outage is waited out
+}
+
+// A turn is what a waiter in a waitlist is told.
+type turn int
+
+const (
+	turnFront   turn = iota + 1 // it is the front: it may attempt
+	turnHeld                    // the lock was passed to it
+	turnRefused                 // the lock is not to be had now, and it does not wait
+	turnClosed                  // its Locker was closed
+)
+
+func newWaitlists(d Driver) *waitlists {
+	queue, _ := d.(Queue)
+	return &waitlists{driver: d, queue: queue, byName: make(map[string]*waitlist), open: 1}
+}
+
+// join makes a waiter of an Acquire and puts it at the end of the waitlist of a
+// name. It tells whether the waiter is the front, and fails where an Acquire
+// that does not wait would have to. Where the driver grants every attempt, the first
+// of a waitlist is made its holder at once.
+func (ls *waitlists) join(ctx context.Context, s *scope, name string, o *options) (h holder, w *waiter, front bool, err error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if s.closed {
+		return nil, nil, false, ErrClosed
+	}
+	l := ls.byName[name]
+	if l == nil && ls.granted != nil {
+		l = ls.add(name)
+		h = ls.granted(l, s, *o)
+		l.holdBy(h, s)
+		s.active++
+		return h, nil, false, nil
+	}
+	if l == nil {
+		l = ls.add(name)
+		w, front = &l.creator, true
+		w.waited, w.traced = false, false
+		l.front = w
+		l.prepare(o)
+	} else {
+		if l.state != stateBusy && !o.waits() {
+			return nil, nil, false, l.outcome
+		}
+		w = &waiter{turn: make(chan turn, 1), waited: l.state != stateBusy}
+		l.push(w)
+	}
+	w.scope, w.list, w.options = s, l, *o
+	w.ctx.parent, w.ctx.timeout = ctx, o.timeout
+	s.active++
+	return nil, w, front, nil
+}
+
+// add makes a waitlist for a name. mu is held.
+func (ls *waitlists) add(name string) *waitlist {
+	l := ls.spare
+	if l == nil {
+		l = &waitlist{attempt: Attempt{wake: make(chan struct{}, 1)}}
+	} else {
+		ls.spare, l.spare = l.spare, nil
+		ls.spares--
+	}
+	l.name, l.attempt.Name = name, name
+	l.state, l.outcome = stateBusy, nil
+	ls.byName[name] = l
+	return l
+}
+
+// drop removes a waitlist that nobody uses. mu is held.
+func (ls *waitlists) drop(l *waitlist) {
+	delete(ls.byName, l.name)
+	// A context that was made of the creator may be in use for longer.
+	if ls.spares < maxSpares && l.creator.ctx.made.Load() == nil {
+		l.name, l.attempt.Name = "", ""
+		l.creator.ctx.parent = nil
+		l.spare, ls.spare = ls.spare, l
+		ls.spares++
+	}
+}
+
+// grant makes h the holder of a waitlist, whose front, of scope s, had asked for it. It
+// returns false if s was closed meanwhile.
+func (ls *waitlists) grant(l *waitlist, s *scope, h holder) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l.front, l.placed = nil, false
+	if s.closed {
+		s.active++ // h's, which will be released, besides the Acquire's
+		return false
+	}
+	l.holdBy(h, s)
+	return true
+}
+
+// pass makes next the holder after one of scope s, for the first in the queue. It
+// returns false if there is none.
+func (ls *waitlists) pass(l *waitlist, s *scope, next holder) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	w := l.pop()
+	if w == nil {
+		return false
+	}
+	next.give(w.scope, w.options)
+	l.holdBy(next, w.scope)
+	w.scope.active++
+	w.lock = next
+	w.turn <- turnHeld
+	s.exit()
+	return true
+}
+
+// keep ends an Acquire of scope s, to which a lock was passed that is counted now. It
+// returns false, and the Acquire goes on, if s was closed, which releases the lock.
+func (ls *waitlists) keep(s *scope) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.exit()
+	return true
+}
+
+// holdBy makes h, of scope s, the holder, and ends those who do not wait. mu is held.
+func (l *waitlist) holdBy(h holder, s *scope) {
+	l.state, l.holder, l.owner = stateHeld, h, s
+	l.outcome = ErrAlreadyLocked
+	l.refuse()
+}
+
+// prepare sets what the next attempt of l is to do. mu is held, and no attempt is
+// under way.
+func (l *waitlist) prepare(o *options) {
+	a := &l.attempt
+	a.Wait, a.CheckInterval, a.Behind, a.RetryAfter = o.waits(), o.checkInterval, l.behind, 0
+	if len(a.wake) > 0 {
+		<-a.wake // it asks for the attempt that comes now, or was meant for one before
+	}
+}
+
+// again prepares another attempt of w, the front of its waitlist.
+func (ls *waitlists) again(w *waiter) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	w.list.prepare(&w.options)
+}
+
+// found records that an attempt of w, the front of its waitlist, ended with err.
+func (ls *waitlists) found(w *waiter, err error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := w.list
+	l.outcome = err
+	if w.options.waits() && (w.waited || errors.Is(err, ErrAlreadyLocked)) {
+		l.state, w.waited = stateWaiting, true
+		l.refuse()
+	}
+}
+
+// refuse ends those who do not wait, in a waitlist that has to: the lock is held, or the
+// backend is away. All who have waited by then are before those who have come since, so
+// that each is looked at once. mu is held.
+func (l *waitlist) refuse() {
+	for w := l.last; w != nil && !w.waited; w = w.prev {
+		if w.options.waits() {
+			w.waited = true
+			continue
+		}
+		l.remove(w)
+		w.refused = l.outcome
+		w.turn <- turnRefused
+	}
+}
+
+// giveUp takes w, which has ended, out of its waitlist. It returns the lock if it
+// was passed to w before, else what is known of the name.
+func (ls *waitlists) giveUp(w *waiter) (holder, error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := w.list
+	outcome := l.outcome
+	if l.front == w {
+		l.placed = l.placed || w.options.waits() // also by an attempt that was cut short
+		ls.advance(l, w.scope)
+		return nil, outcome
+	}
+	select {
+	case t := <-w.turn:
+		if t == turnHeld {
+			return w.lock, nil
+		}
+		return nil, outcome // refused, or closed: it is out of the waitlist
+	default:
+	}
+	l.remove(w)
+	return nil, outcome
+}
+
+// releasing takes the lock from its holder, whose release begins. It reports whether
+// others wait.
+func (ls *waitlists) releasing(l *waitlist) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l.holder, l.state = nil, stateBusy
+	return l.first != nil
+}
+
+// released ends the time of a holder of scope s; the next one goes on.
+func (ls *waitlists) released(l *waitlist, s *scope) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l.holder = nil
+	ls.advance(l, s)
+	s.exit()
+}
+
+// advance makes the next one the front of l, after someone of scope s has gone.
+// mu is held.
+func (ls *waitlists) advance(l *waitlist, s *scope) {
+	l.front = l.pop()
+	switch {
+	case l.front != nil:
+		if l.state != stateWaiting {
+			l.state = stateBusy
+		}
+		l.prepare(&l.front.options)
+		l.front.turn <- turnFront
+	case l.placed && ls.queue != nil:
+		l.state, l.placed = stateBusy, false
+		s.active++
+		go ls.leave(l, s)
+	default:
+		l.placed = false
+		ls.drop(l)
+	}
+}
+
+// leave gives up the driver's place, and goes on with those who came meanwhile.
+func (ls *waitlists) leave(l *waitlist, s *scope) {
+	ls.queue.Leave(context.Background(), l.name)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.advance(l, s)
+	s.exit()
+}
+
+// close marks s as closed, ends those of s who wait, and returns the locks of s.
+func (ls *waitlists) close(s *scope) (locks []holder) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	s.closed = true
+	if s.active == 0 {
+		close(s.idle)
+	}
+	for _, l := range ls.byName {
+		if l.holder != nil && l.owner == s {
+			locks = append(locks, l.holder)
+		}
+		if l.front != nil && l.front.scope == s {
+			l.front.ctx.close()
+		}
+		for w := l.first; w != nil; w = w.next {
+			if w.scope == s {
+				w.ctx.close()
+			}
+		}
+	}
+	return locks
+}
+
+// enter counts something more that Close of s waits for, until exit. It reports whether
+// s is open: else nothing is counted.
+func (ls *waitlists) enter(s *scope) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.active++
+	return true
+}
+
+func (ls *waitlists) exit(s *scope) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	s.exit()
+}
+
+// exit counts something less that Close of s waits for. lists.mu is held.
+func (s *scope) exit() {
+	s.active--
+	if s.closed && s.active == 0 {
+		close(s.idle)
+	}
+}
+
+// share makes s the scope of another Base on the same waitlists as that of. It returns
+// false, and s is closed, if of is closed.
+func (ls *waitlists) share(of, s *scope) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if of.closed {
+		s.closed = true
+		close(s.idle)
+		return false
+	}
+	ls.open++
+	return true
+}
+
+// left counts off a Base that has ended, and reports whether it was the last.
+func (ls *waitlists) left() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.open--
+	return ls.open == 0
+}
+
+// push puts w at the end of the queue. mu is held.
+func (l *waitlist) push(w *waiter) {
+	w.prev = l.last
+	if l.last == nil {
+		l.first = w
+	} else {
+		l.last.next = w
+	}
+	l.last = w
+	l.behind++
+}
+
+// pop takes the first one out of the queue. mu is held.
+func (l *waitlist) pop() *waiter {
+	for w := l.first; w != nil; w = l.first {
+		l.remove(w)
+		if !w.scope.closed {
+			return w
+		}
+		w.turn <- turnClosed
+	}
+	return nil
+}
+
+// remove takes w out of the queue and leaves w.prev as it is. mu is held.
+func (l *waitlist) remove(w *waiter) {
+	if w.prev == nil {
+		l.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		l.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	l.behind--
+}

@@ -193,7 +193,7 @@ func (ls *waitlists) Inspect(_ context.Context, name string) (Info, error) {
 	defer ls.mu.Unlock()
 	info := Info{Name: name}
 	if l := ls.byName[name]; l != nil {
-		info.Waiters = l.behind
+		info.Waiters = l.waiters.len
 		if h, ok := l.holder.(*lock); ok {
 			host, _ := os.Hostname() // only for people
 			info.Held = true

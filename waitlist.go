@@ -30,25 +30,27 @@ type scope struct {
 	backend string
 	log     *slog.Logger // nil: nowhere
 
-	closed bool          // guarded by lists.mu
-	active int           // guarded by lists.mu: Acquires, held locks, releases, leaves and checks that have not ended
-	idle   chan struct{} // closed when closed and active == 0
+	// Guarded by lists.mu.
+	closed  bool
+	active  int             // Acquires, held locks, releases, leaves and checks that have not ended
+	idle    chan struct{}   // closed when closed and active == 0
+	fronts  list[*waitlist] // whose front or holder is of this scope
+	waiters list[*waiter]   // who wait behind, in any waitlist
 }
 
 // A waitlist is there as long as its name is in use.
 type waitlist struct {
 	name    string
 	state   waitState
-	holder  holder  // while stateHeld
-	owner   *scope  // of the holder
-	front   *waiter // who makes the attempts; nil while held, releasing or leaving
-	first   *waiter // who waits behind, in order of arrival
-	last    *waiter
-	behind  int
-	attempt Attempt // of the front
-	creator waiter  // the one that made the waitlist
-	placed  bool    // someone who waits has given up: the driver may keep a place
-	outcome error   // of the latest attempt: nil before the first has ended
+	holder  holder             // while stateHeld
+	front   *waiter            // who makes the attempts; nil while held, releasing or leaving
+	owner   *scope             // of the front or the holder, in whose fronts this is
+	waiters list[*waiter]      // who wait behind, in order of arrival
+	attempt Attempt            // of the front
+	creator waiter             // the one that made the waitlist
+	placed  bool               // someone who waits has given up: the driver may keep a place
+	outcome error              // of the latest attempt: nil before the first has ended
+	own     element[*waitlist] // of the owner's fronts
 	spare   *waitlist
 }
 
@@ -75,12 +77,12 @@ type waiter struct {
 	traced  bool // its Trace knows that it waits; for its own goroutine alone
 
 	// Guarded by the mutex of the waitlists.
-	prev    *waiter
-	next    *waiter
-	turn    chan turn // made when the waiter joins a queue; holds one
-	lock    holder    // with turnHeld
-	refused error     // with turnRefused: why
-	waited  bool      // past the first attempt: an outage is waited out
+	place   element[*waiter] // of the waitlist's waiters
+	own     element[*waiter] // of the scope's waiters
+	turn    chan turn        // made when the waiter joins a queue; holds one
+	lock    holder           // with turnHeld
+	refused error            // with turnRefused: why
+	waited  bool             // past the first attempt: an outage is waited out
 }
 
 // A turn is what a waiter in a waitlist is told.
@@ -103,6 +105,7 @@ func (ls *waitlists) add(name string) *waitlist {
 	l := ls.spare
 	if l == nil {
 		l = &waitlist{attempt: Attempt{wake: make(chan struct{}, 1)}}
+		l.own.of = l
 	} else {
 		ls.spare, l.spare = l.spare, nil
 		ls.spares--
@@ -127,7 +130,8 @@ func (ls *waitlists) drop(l *waitlist) {
 
 // holdBy makes h, of scope s, the holder, and ends those who do not wait. mu is held.
 func (l *waitlist) holdBy(h holder, s *scope) {
-	l.state, l.holder, l.owner = stateHeld, h, s
+	l.state, l.holder = stateHeld, h
+	l.belongTo(s)
 	l.outcome = ErrAlreadyLocked
 	l.refuse()
 }
@@ -136,7 +140,7 @@ func (l *waitlist) holdBy(h holder, s *scope) {
 // under way.
 func (l *waitlist) prepare(o *options) {
 	a := &l.attempt
-	a.Wait, a.CheckInterval, a.Behind, a.RetryAfter = o.waits(), o.checkInterval, l.behind, 0
+	a.Wait, a.CheckInterval, a.Behind, a.RetryAfter = o.waits(), o.checkInterval, l.waiters.len, 0
 	if len(a.wake) > 0 {
 		<-a.wake // it asks for the attempt that comes now, or was meant for one before
 	}
@@ -146,7 +150,8 @@ func (l *waitlist) prepare(o *options) {
 // backend is away. All who have waited by then are before those who have come since, so
 // that each is looked at once. mu is held.
 func (l *waitlist) refuse() {
-	for w := l.last; w != nil && !w.waited; w = w.prev {
+	for e := l.waiters.last; e != nil && !e.of.waited; e = e.prev {
+		w := e.of
 		if w.options.waits() {
 			w.waited = true
 			continue
@@ -167,13 +172,16 @@ func (ls *waitlists) advance(l *waitlist, s *scope) {
 			l.state = stateBusy
 		}
 		l.prepare(&l.front.options)
+		l.belongTo(l.front.scope)
 		l.front.turn <- turnFront
 	case l.placed && ls.queue != nil:
 		l.state, l.placed = stateBusy, false
+		l.belongTo(nil)
 		s.active++
 		go ls.leave(l, s)
 	default:
 		l.placed = false
+		l.belongTo(nil)
 		ls.drop(l)
 	}
 }
@@ -197,39 +205,41 @@ func (s *scope) exit() {
 
 // push puts w at the end of the queue. mu is held.
 func (l *waitlist) push(w *waiter) {
-	w.prev = l.last
-	if l.last == nil {
-		l.first = w
-	} else {
-		l.last.next = w
-	}
-	l.last = w
-	l.behind++
+	w.place.of, w.own.of = w, w
+	l.waiters.push(&w.place)
+	w.scope.waiters.push(&w.own)
 }
 
 // pop takes the first one out of the queue. mu is held.
 func (l *waitlist) pop() *waiter {
-	for w := l.first; w != nil; w = l.first {
-		l.remove(w)
-		if !w.scope.closed {
-			return w
+	for e := l.waiters.first; e != nil; e = l.waiters.first {
+		l.remove(e.of)
+		if !e.of.scope.closed {
+			return e.of
 		}
-		w.turn <- turnClosed
+		e.of.turn <- turnClosed
 	}
 	return nil
 }
 
-// remove takes w out of the queue and leaves w.prev as it is. mu is held.
+// remove takes w out of the queue, and leaves the links of its place as they are. mu is
+// held.
 func (l *waitlist) remove(w *waiter) {
-	if w.prev == nil {
-		l.first = w.next
-	} else {
-		w.prev.next = w.next
+	l.waiters.remove(&w.place)
+	w.scope.waiters.remove(&w.own)
+}
+
+// belongTo makes s, or nobody if it is nil, the scope of the front or the holder of l.
+// mu is held.
+func (l *waitlist) belongTo(s *scope) {
+	if l.owner == s {
+		return
 	}
-	if w.next == nil {
-		l.last = w.prev
-	} else {
-		w.next.prev = w.prev
+	if l.owner != nil {
+		l.owner.fronts.remove(&l.own)
 	}
-	l.behind--
+	if s != nil {
+		s.fronts.push(&l.own)
+	}
+	l.owner = s
 }

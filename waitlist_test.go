@@ -2,15 +2,13 @@ package locker
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 )
 
 // What a waiter costs does not grow with the number of those who wait for its name.
-// There is one goroutine, so that no scheduler is measured: a cost that does grow is 100
-// times as high for many.
 func TestEachWaiterCostsTheSame(t *testing.T) {
-	const few, many, most = 100, 10_000, 20
 	for _, way := range []struct {
 		name string
 		run  func(ls *waitlists, waiters []*waiter)
@@ -50,20 +48,53 @@ func TestEachWaiterCostsTheSame(t *testing.T) {
 		}},
 	} {
 		t.Run(way.name, func(t *testing.T) {
-			cost := func(n int) time.Duration {
+			costsTheSame(t, func(n int) time.Duration {
 				ls, waiters := queued(n)
 				began := time.Now()
 				way.run(ls, waiters)
-				return time.Since(began) / time.Duration(n)
-			}
-			one, other := cost(few), cost(many)
-			for tries := 1; other > most*one; tries++ {
-				if tries == 5 { // not only when the machine had other work
-					t.Fatalf("%v for each of %d, %v for each of %d; want at most %d times as much", one, few, other, many, most)
-				}
-				one, other = min(one, cost(few)), min(other, cost(many))
-			}
+				return time.Since(began)
+			})
 		})
+	}
+}
+
+// What Close costs does not grow with the number of others on the same locks.
+func TestEachCloseCostsTheSame(t *testing.T) {
+	costsTheSame(t, func(n int) time.Duration {
+		first, o := NewBase(idle{}), defaultOptions()
+		bases := []*Base{first}
+		for len(bases) < n {
+			bases = append(bases, first.With())
+		}
+		for i, b := range bases { // each holds one lock, and waits for another
+			if _, err := b.Acquire(context.Background(), strconv.Itoa(i)); err != nil {
+				t.Fatal(err)
+			}
+			_, _, _, _ = b.lists.join(context.Background(), &b.scope, "name", &o)
+		}
+		began := time.Now()
+		for _, b := range bases {
+			if locks := b.lists.close(&b.scope); len(locks) != 1 {
+				t.Fatalf("%d locks, want 1", len(locks))
+			}
+		}
+		return time.Since(began)
+	})
+}
+
+// costsTheSame checks that the cost of each does not grow with how many there are: cost
+// is that of n. There is one goroutine, so that no scheduler is measured: what does grow
+// is 100 times as high for many.
+func costsTheSame(t *testing.T, cost func(n int) time.Duration) {
+	t.Helper()
+	const few, many, most = 100, 10_000, 20
+	each := func(n int) time.Duration { return cost(n) / time.Duration(n) }
+	one, other := each(few), each(many)
+	for tries := 1; other > most*one; tries++ {
+		if tries == 5 { // not only when the machine had other work
+			t.Fatalf("%v for each of %d, %v for each of %d; want at most %d times as much", one, few, other, many, most)
+		}
+		one, other = min(one, each(few)), min(other, each(many))
 	}
 }
 

@@ -31,12 +31,13 @@ func (ls *waitlists) join(ctx context.Context, s *scope, name string, o *options
 		w, front = &l.creator, true
 		w.waited, w.traced = false, false
 		l.front = w
+		l.belongTo(s)
 		l.prepare(o)
 	} else {
 		if l.state != stateBusy && !o.waits() {
 			return nil, nil, false, l.outcome
 		}
-		w = &waiter{turn: make(chan turn, 1), waited: l.state != stateBusy}
+		w = &waiter{scope: s, turn: make(chan turn, 1), waited: l.state != stateBusy}
 		l.push(w)
 	}
 	w.scope, w.list, w.options = s, l, *o
@@ -52,6 +53,7 @@ func (ls *waitlists) grant(l *waitlist, s *scope, h holder) bool {
 	defer ls.mu.Unlock()
 	l.front, l.placed = nil, false
 	if s.closed {
+		l.belongTo(nil)
 		s.active++ // h's, which will be released, besides the Acquire's
 		return false
 	}
@@ -138,7 +140,8 @@ func (ls *waitlists) releasing(l *waitlist) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l.holder, l.state = nil, stateBusy
-	return l.first != nil
+	l.belongTo(nil)
+	return l.waiters.first != nil
 }
 
 // released ends the time of a holder of scope s; the next one goes on.
@@ -158,18 +161,15 @@ func (ls *waitlists) close(s *scope) (locks []holder) {
 	if s.active == 0 {
 		close(s.idle)
 	}
-	for _, l := range ls.byName {
-		if l.holder != nil && l.owner == s {
+	for e := s.fronts.first; e != nil; e = e.next {
+		if l := e.of; l.front != nil {
+			l.front.ctx.close()
+		} else {
 			locks = append(locks, l.holder)
 		}
-		if l.front != nil && l.front.scope == s {
-			l.front.ctx.close()
-		}
-		for w := l.first; w != nil; w = w.next {
-			if w.scope == s {
-				w.ctx.close()
-			}
-		}
+	}
+	for e := s.waiters.first; e != nil; e = e.next {
+		e.of.ctx.close()
 	}
 	return locks
 }

@@ -11,37 +11,37 @@ import (
 	"github.com/golocker/locker"
 )
 
-// BenchmarkLine measures what an Acquire costs while many wait for the same name, as
+// BenchmarkWaiters measures what an Acquire costs while many wait for the same name, as
 // ns/waiter: it must not grow with their number.
-func BenchmarkLine(b *testing.B) {
+func BenchmarkWaiters(b *testing.B) {
 	for _, way := range []struct {
 		name string
-		run  func(*line)
+		run  func(*waitlist)
 	}{
-		{"Served", (*line).serve},
-		{"Refused", (*line).refuse},
-		{"GivesUp", (*line).giveUp},
-		{"Closed", (*line).close},
+		{"Served", (*waitlist).serve},
+		{"Refused", (*waitlist).refuse},
+		{"GivesUp", (*waitlist).giveUp},
+		{"Closed", (*waitlist).close},
 	} {
 		for _, waiters := range []int{10, 1_000, 10_000, 50_000, 100_000} {
 			b.Run(fmt.Sprintf("%s/%d", way.name, waiters), func(b *testing.B) {
 				var took time.Duration
 				for b.Loop() {
-					l := newLine(b, waiters)
+					l := newWaitlist(b, waiters)
 					began := time.Now()
 					way.run(l)
 					took += time.Since(began)
 					l.end()
 				}
 				b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*waiters), "ns/waiter")
-				b.ReportMetric(0, "ns/op") // most of it is the making of the line
+				b.ReportMetric(0, "ns/op") // most of it is the making of the waitlist
 			})
 		}
 	}
 }
 
-// A line is a held lock and those who wait for it.
-type line struct {
+// A waitlist is a held lock and those who wait for it.
+type waitlist struct {
 	*testing.B
 	locker  *Locker
 	held    locker.Lock
@@ -49,9 +49,9 @@ type line struct {
 	waiters sync.WaitGroup
 }
 
-// newLine returns a line in which all waiters have their place.
-func newLine(b *testing.B, waiters int) *line {
-	l := &line{B: b, locker: New(locker.WithTimeout(locker.NoTimeout))}
+// newWaitlist returns a waitlist in which all waiters have their place.
+func newWaitlist(b *testing.B, waiters int) *waitlist {
+	l := &waitlist{B: b, locker: New(locker.WithTimeout(locker.NoTimeout))}
 	var err error
 	if l.held, err = l.locker.Acquire(context.Background(), "name"); err != nil {
 		b.Fatal(err)
@@ -77,14 +77,14 @@ func newLine(b *testing.B, waiters int) *line {
 	}
 }
 
-// serve passes the lock through the line.
-func (l *line) serve() {
+// serve passes the lock through the waitlist.
+func (l *waitlist) serve() {
 	_ = l.held.Release(context.Background())
 	l.waiters.Wait()
 }
 
 // refuse has as many come as wait, who do not wait.
-func (l *line) refuse() {
+func (l *waitlist) refuse() {
 	for range l.cancels {
 		if _, err := l.locker.Acquire(context.Background(), "name", locker.WithTimeout(0)); err == nil {
 			l.Fatal("acquired a lock that is held")
@@ -92,9 +92,9 @@ func (l *line) refuse() {
 	}
 }
 
-// giveUp ends the waiters from the middle of the line to its end, and from there to
+// giveUp ends the waiters from the middle of the waitlist to its end, and from there to
 // the front.
-func (l *line) giveUp() {
+func (l *waitlist) giveUp() {
 	half := len(l.cancels) / 2
 	for _, cancel := range l.cancels[half:] {
 		cancel()
@@ -105,12 +105,12 @@ func (l *line) giveUp() {
 	l.waiters.Wait()
 }
 
-func (l *line) close() {
+func (l *waitlist) close() {
 	_ = l.locker.Close()
 	l.waiters.Wait()
 }
 
-func (l *line) end() {
+func (l *waitlist) end() {
 	_ = l.locker.Close()
 	l.waiters.Wait()
 	for _, cancel := range l.cancels {

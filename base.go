@@ -16,16 +16,12 @@ import (
 // Within the process a Base is first come first served, also where its Driver
 // is not.
 type Base struct {
-	lines    *lines
-	backend  string
+	lists    *waitlists
+	scope    scope // what was acquired through it
 	defaults options
 
 	closing chan struct{} // closed when Close begins
-
-	closed bool          // guarded by lines.mu
-	active int           // guarded by lines.mu: Acquires, held locks, releases, leaves and checks that have not ended
-	idle   chan struct{} // closed when closed and active == 0
-	once   sync.Once     // of Close
+	once    sync.Once     // of Close
 }
 
 var _ Locker = (*Base)(nil)
@@ -33,27 +29,27 @@ var _ Locker = (*Base)(nil)
 // NewBase returns a Base that acquires locks with d. The opts are its defaults;
 // one that makes no sense is an ErrInvalid of every Acquire.
 func NewBase(d Driver, opts ...Option) *Base {
-	return newBase(newLines(d), defaultOptions().with(opts))
+	ls := newWaitlists(d)
+	if granter, ok := d.(Granter); ok {
+		ls.granted = func(l *waitlist, s *scope, o options) holder { return newLock(l, s, o, granter.Grant(l.name)) }
+	}
+	return newBase(ls, defaultOptions().with(opts))
 }
 
-func newBase(ls *lines, o options) *Base {
-	return &Base{lines: ls, backend: ls.driver.Backend(), defaults: o, closing: make(chan struct{}), idle: make(chan struct{})}
+func newBase(ls *waitlists, o options) *Base {
+	b := &Base{lists: ls, defaults: o, closing: make(chan struct{})}
+	b.scope = scope{lists: ls, backend: ls.driver.Backend(), log: o.log, idle: make(chan struct{})}
+	return b
 }
 
 // With returns another Locker on the same locks, connections and queue: opts
 // win over the defaults of b, and its Close ends what was acquired through it
 // alone. The Driver is closed when the last one of them is closed.
 func (b *Base) With(opts ...Option) *Base {
-	w := newBase(b.lines, b.defaults.with(opts))
-	b.lines.mu.Lock()
-	defer b.lines.mu.Unlock()
-	if b.closed {
-		w.closed = true
+	w := newBase(b.lists, b.defaults.with(opts))
+	if !b.lists.share(&b.scope, &w.scope) {
 		close(w.closing)
-		close(w.idle)
 		w.once.Do(func() {}) // its Close has nothing to do
-	} else {
-		b.lines.open++
 	}
 	return w
 }
@@ -79,53 +75,59 @@ func (b *Base) Acquire(ctx context.Context, name string, opts ...Option) (Lock, 
 	h, why := b.acquire(ctx, name, &o)
 	var err error
 	if why != nil {
-		err = &Error{Op: "acquire", Backend: b.backend, Name: name, Err: why}
+		err = &Error{Op: "acquire", Backend: b.scope.backend, Name: name, Err: why}
 	}
-	o.trace.acquired(ctx, b, name, h, began, err)
+	if o.trace != nil {
+		e := Event{Backend: b.scope.backend, Name: name, After: time.Since(began), Err: err}
+		if h != nil {
+			e.Token = h.token
+		}
+		o.trace.acquired(ctx, e)
+	}
 	if err != nil {
 		if o.debug(ctx) {
-			o.log.DebugContext(ctx, "lock not acquired", "backend", b.backend, "lock", name, "error", why)
+			o.log.DebugContext(ctx, "lock not acquired", "backend", b.scope.backend, "lock", name, "error", why)
 		}
 		return nil, err
 	}
 	if o.debug(ctx) {
-		o.log.DebugContext(ctx, "lock acquired", "backend", b.backend, "lock", name, "token", h.token)
+		o.log.DebugContext(ctx, "lock acquired", "backend", b.scope.backend, "lock", name, "token", h.token)
 	}
 	return h, nil
 }
 
-func (b *Base) acquire(ctx context.Context, name string, o *options) (*held, error) {
+func (b *Base) acquire(ctx context.Context, name string, o *options) (*lock, error) {
 	if err := o.check(name); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, ended(ctx)
+		return nil, contextError(ctx)
 	}
-	h, w, front, err := b.lines.join(ctx, b, name, o)
-	if h != nil {
-		h.watch()
-	}
-	if h != nil || err != nil {
-		return h, err
-	}
-	h, err = b.stand(w, front)
+	granted, w, front, err := b.lists.join(ctx, &b.scope, name, o)
 	if err != nil {
-		w.free()
-		b.lines.mu.Lock()
-		defer b.lines.mu.Unlock()
-		b.ended()
+		return nil, err
+	}
+	if granted != nil {
+		h := granted.(*lock) // as every holder is
+		h.watch()
+		return h, nil
+	}
+	h, err := b.stand(w, front)
+	if err != nil {
+		w.ctx.free()
+		b.lists.exit(&b.scope)
 		return nil, err
 	}
 	return h, nil // which is counted in the Acquire's place
 }
 
-// stand waits until w is the front of its line, and contends then.
-func (b *Base) stand(w *waiter, front bool) (*held, error) {
+// stand waits until w is the front of its waitlist, and contends then.
+func (b *Base) stand(w *waiter, front bool) (*lock, error) {
 	if front {
 		return b.contend(w)
 	}
 	if w.options.waits() {
-		w.options.trace.waiting(w, nil)
+		b.waits(w, nil)
 	}
 	select {
 	case t := <-w.turn:
@@ -139,52 +141,57 @@ func (b *Base) stand(w *waiter, front bool) (*held, error) {
 		default:
 			return nil, ErrClosed
 		}
-	case <-w.Done():
-		h, outcome := b.lines.giveUp(w)
+	case <-w.ctx.Done():
+		h, outcome := b.lists.giveUp(w)
 		if h != nil {
 			return b.passed(w)
 		}
-		return nil, w.reason(outcome)
+		return nil, w.ctx.reason(outcome)
+	}
+}
+
+// waits tells the trace of w that it waits, once.
+func (b *Base) waits(w *waiter, err error) {
+	if t := w.options.trace; t != nil && !w.traced {
+		w.traced = true
+		t.waiting(w.ctx.parent, Event{Backend: b.scope.backend, Name: w.list.name, Err: err})
 	}
 }
 
 // passed returns the lock that was passed to w, unless Close has released it.
-func (b *Base) passed(w *waiter) (*held, error) {
-	w.free()
-	b.lines.mu.Lock()
-	defer b.lines.mu.Unlock()
-	if b.closed {
+func (b *Base) passed(w *waiter) (*lock, error) {
+	w.ctx.free()
+	if !b.lists.keep(&b.scope) {
 		return nil, ErrClosed
 	}
-	b.ended()
-	return w.lock, nil
+	return w.lock.(*lock), nil
 }
 
-// contend makes attempts for w, the front of its line, until one succeeds or w
+// contend makes attempts for w, the front of its waitlist, until one succeeds or w
 // gives up. This is where an Acquire decides to go on or to end.
-func (b *Base) contend(w *waiter) (*held, error) {
-	o, a := &w.options, &w.line.attempt
+func (b *Base) contend(w *waiter) (*lock, error) {
+	o, a := &w.options, &w.list.attempt
 	var timer *time.Timer
-	for ; ; b.lines.again(w) {
+	for ; ; b.lists.again(w) {
 		g, err := b.try(w, a)
 		if err == nil {
 			return b.granted(w, g)
 		}
 		isHeld := errors.Is(err, ErrAlreadyLocked)
-		if w.Err() == nil {
-			err = outcome(err)
-			b.lines.found(w, err)
+		if w.ctx.Err() == nil {
+			err = classified(err)
+			b.lists.found(w, err)
 			if isHeld && !o.waits() || !isHeld && !w.waited || errors.Is(err, ErrInvalid) {
-				_, _ = b.lines.giveUp(w)
+				_, _ = b.lists.giveUp(w)
 				return nil, err
 			}
-			o.trace.waiting(w, err)
+			b.waits(w, err)
 			after := a.RetryAfter
 			if after <= 0 {
 				after = o.checkInterval
 			}
-			if o.debug(w) {
-				o.log.DebugContext(w, "waiting for lock", "backend", b.backend, "lock", a.Name, "attempt", err, "again", after)
+			if o.debug(&w.ctx) {
+				o.log.DebugContext(&w.ctx, "waiting for lock", "backend", b.scope.backend, "lock", a.Name, "attempt", err, "again", after)
 			}
 			if timer == nil {
 				timer = time.NewTimer(after)
@@ -195,43 +202,41 @@ func (b *Base) contend(w *waiter) (*held, error) {
 			select {
 			case <-a.wake:
 			case <-timer.C:
-			case <-w.Done():
+			case <-w.ctx.Done():
 			}
 		}
-		if w.Err() != nil {
+		if w.ctx.Err() != nil {
 			if isHeld {
-				b.lines.found(w, ErrAlreadyLocked)
+				b.lists.found(w, ErrAlreadyLocked)
 			}
-			_, outcome := b.lines.giveUp(w)
-			if isHeld && !o.waits() && w.timedOut() {
+			_, outcome := b.lists.giveUp(w)
+			if isHeld && !o.waits() && w.ctx.timedOut() {
 				return nil, ErrAlreadyLocked // it was the attempt that took so long
 			}
-			return nil, w.reason(outcome)
+			return nil, w.ctx.reason(outcome)
 		}
 	}
 }
 
 // try makes an attempt. If the Driver panics, or ends the goroutine, as t.FailNow does
-// in the Driver of a test, the next one in the line goes on.
+// in the Driver of a test, the next one in the waitlist goes on.
 func (b *Base) try(w *waiter, a *Attempt) (g Grant, err error) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		_, _ = b.lines.giveUp(w)
-		w.free()
-		b.lines.mu.Lock()
-		defer b.lines.mu.Unlock()
-		b.ended()
+		_, _ = b.lists.giveUp(w)
+		w.ctx.free()
+		b.lists.exit(&b.scope)
 	}()
-	g, err = b.lines.driver.Try(w, a)
+	g, err = b.lists.driver.Try(&w.ctx, a)
 	returned = true
 	return g, err
 }
 
-// outcome is what an attempt that ended with err has told.
-func outcome(err error) error {
+// classified is what an attempt that ended with err has told.
+func classified(err error) error {
 	switch {
 	case errors.Is(err, ErrAlreadyLocked):
 		return ErrAlreadyLocked
@@ -242,11 +247,11 @@ func outcome(err error) error {
 	}
 }
 
-// granted makes a lock of g for w, the front of its line.
-func (b *Base) granted(w *waiter, g Grant) (*held, error) {
-	h := newHeld(w.line, w.base, &w.options, g)
-	w.free() // before the lock can be released, and the line be used again
-	if !b.lines.grant(h) {
+// granted makes a lock of g for w, the front of its waitlist.
+func (b *Base) granted(w *waiter, g Grant) (*lock, error) {
+	h := newLock(w.list, w.scope, w.options, g)
+	w.ctx.free() // before the lock can be released, and the waitlist be used again
+	if !b.lists.grant(h.list, h.scope, h) {
 		h.close()
 		return nil, ErrClosed
 	}
@@ -258,25 +263,18 @@ func (b *Base) granted(w *waiter, g Grant) (*held, error) {
 func (b *Base) Close() (err error) {
 	b.once.Do(func() {
 		close(b.closing)
-		for _, h := range b.lines.close(b) {
+		for _, holder := range b.lists.close(&b.scope) {
+			h := holder.(*lock)
 			if h.hold == nil {
 				h.close()
 			} else {
 				go h.close() // all at once: each may take a moment
 			}
 		}
-		<-b.idle
-		if b.lines.left() {
-			err = b.lines.driver.Close()
+		<-b.scope.idle
+		if b.lists.left() {
+			err = b.lists.driver.Close()
 		}
 	})
 	return err
-}
-
-// ended counts one thing less that Close waits for. lines.mu is held.
-func (b *Base) ended() {
-	b.active--
-	if b.closed && b.active == 0 {
-		close(b.idle)
-	}
 }

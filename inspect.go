@@ -81,7 +81,7 @@ func (b *Base) Names(ctx context.Context) iter.Seq2[string, error] {
 			err = b.names(ctx, i, yield)
 		}
 		if err != nil {
-			yield("", &Error{Op: "inspect", Backend: b.backend, Err: b.whyNot(ctx, err)})
+			yield("", &Error{Op: "inspect", Backend: b.scope.backend, Err: b.whyNot(ctx, err)})
 		}
 	}
 }
@@ -129,25 +129,19 @@ func (b *Base) look(ctx context.Context, op, name string, fn func(context.Contex
 	if err == nil {
 		return nil
 	}
-	return &Error{Op: op, Backend: b.backend, Name: name, Err: b.whyNot(ctx, err)}
+	return &Error{Op: op, Backend: b.scope.backend, Name: name, Err: b.whyNot(ctx, err)}
 }
 
 // enter has Close of b wait until end is called.
 func (b *Base) enter(ctx context.Context) (end func(), err error) {
-	b.lines.mu.Lock()
-	defer b.lines.mu.Unlock()
-	switch {
-	case b.closed:
+	if !b.lists.enter(&b.scope) {
 		return nil, ErrClosed
-	case ctx.Err() != nil:
-		return nil, ended(ctx)
 	}
-	b.active++
-	return func() {
-		b.lines.mu.Lock()
-		defer b.lines.mu.Unlock()
-		b.ended()
-	}, nil
+	if ctx.Err() != nil {
+		b.lists.exit(&b.scope)
+		return nil, contextError(ctx)
+	}
+	return func() { b.lists.exit(&b.scope) }, nil
 }
 
 // endWithClose has ctx end when b is closed, until stop is called.
@@ -167,13 +161,13 @@ func (b *Base) endWithClose(ctx context.Context, cancel context.CancelCauseFunc)
 }
 
 // inspector returns who can tell: the Driver, or, where it grants every attempt, the
-// lines, as then nobody else has locks.
+// waitlists, as then nobody else has locks.
 func (b *Base) inspector() (Inspector, error) {
-	if i, ok := b.lines.driver.(Inspector); ok {
+	if i, ok := b.lists.driver.(Inspector); ok {
 		return i, nil
 	}
-	if b.lines.granter != nil {
-		return b.lines, nil
+	if b.lists.granted != nil {
+		return b.lists, nil
 	}
 	return nil, fmt.Errorf("inspecting locks: %w", errors.ErrUnsupported)
 }
@@ -186,31 +180,31 @@ func (b *Base) whyNot(ctx context.Context, err error) error {
 	case errors.Is(context.Cause(ctx), ErrClosed):
 		return ErrClosed
 	case ctx.Err() != nil:
-		return ended(ctx)
+		return contextError(ctx)
 	default:
-		return outcome(err)
+		return classified(err)
 	}
 }
 
 // Inspect implements Inspector, for a Driver that grants every attempt. Everyone who
 // waits counts.
-func (ls *lines) Inspect(_ context.Context, name string) (Info, error) {
+func (ls *waitlists) Inspect(_ context.Context, name string) (Info, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	info := Info{Name: name}
 	if l := ls.byName[name]; l != nil {
-		info.Waiters = l.behind
-		if l.holder != nil {
+		info.Waiters = l.waiters.len
+		if h, ok := l.holder.(*lock); ok {
 			host, _ := os.Hostname() // only for people
 			info.Held = true
-			info.Holder = Holder{Host: host, PID: os.Getpid(), Token: l.holder.token}
+			info.Holder = Holder{Host: host, PID: os.Getpid(), Token: h.token}
 		}
 	}
 	return info, nil
 }
 
 // Names implements Inspector.
-func (ls *lines) Names(context.Context) iter.Seq2[string, error] {
+func (ls *waitlists) Names(context.Context) iter.Seq2[string, error] {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	var names []string
@@ -229,23 +223,15 @@ func (ls *lines) Names(context.Context) iter.Seq2[string, error] {
 }
 
 // Break implements Inspector.
-func (ls *lines) Break(_ context.Context, name string) error {
+func (ls *waitlists) Break(_ context.Context, name string) error {
 	ls.mu.Lock()
-	var h *held
+	var h holder
 	if l := ls.byName[name]; l != nil {
 		h = l.holder
 	}
 	ls.mu.Unlock()
-	if h == nil {
-		return nil
-	}
-	err := lossOf(errBroken)
-	if first, _ := h.end(err, nil); first {
-		if h.hold != nil {
-			_ = h.hold.Release(context.Background()) // frees what it uses
-		}
-		ls.released(h)
-		h.tellLoss(err)
+	if h, ok := h.(*lock); ok {
+		h.lose(errBroken)
 	}
 	return nil
 }

@@ -2,10 +2,8 @@ package locker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
-	"unicode/utf8"
 )
 
 // NoTimeout is the timeout of an Acquire that waits until its ctx ends.
@@ -16,8 +14,6 @@ const (
 	defaultTimeout       = 5 * time.Second
 	defaultCheckInterval = 250 * time.Millisecond
 )
-
-const maxNameLength = 1024 // bytes
 
 // An Option changes how locks are acquired. Options given to the constructor of
 // a Locker are its defaults; options given to Acquire win over them. An option
@@ -58,6 +54,12 @@ func WithLogger(l *slog.Logger) Option {
 	return func(o *options) { o.log = l }
 }
 
+// WithTrace has t told what becomes of Acquires, and of the locks they return. The
+// default, and nil, is nobody, which costs nothing.
+func WithTrace(t *Trace) Option {
+	return func(o *options) { o.trace = t }
+}
+
 func defaultOptions() options {
 	return options{timeout: defaultTimeout, checkInterval: defaultCheckInterval}
 }
@@ -78,32 +80,4 @@ func (o *options) waits() bool { return o.timeout != 0 && !o.failWhenLocked }
 // debug reports whether attempts and waits are logged.
 func (o *options) debug(ctx context.Context) bool {
 	return o.log != nil && o.log.Enabled(ctx, slog.LevelDebug)
-}
-
-// check returns an error that matches ErrInvalid and names what is wrong with
-// the lock's name or the options, or nil.
-func (o *options) check(name string) error {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	switch {
-	case o.checkInterval <= 0:
-		return fmt.Errorf("%w check interval %v: it must be positive", ErrInvalid, o.checkInterval)
-	case o.timeout < 0 && o.timeout != NoTimeout:
-		return fmt.Errorf("%w timeout %v: it must be positive, 0 or NoTimeout", ErrInvalid, o.timeout)
-	}
-	return nil
-}
-
-// checkName returns an error that matches ErrInvalid if no lock can be called so.
-func checkName(name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%w name: it is empty", ErrInvalid)
-	case len(name) > maxNameLength:
-		return fmt.Errorf("%w name: %d bytes long, more than %d", ErrInvalid, len(name), maxNameLength)
-	case !utf8.ValidString(name):
-		return fmt.Errorf("%w name: not UTF-8", ErrInvalid)
-	}
-	return nil
 }

@@ -4,25 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 )
 
-// releaseGrace is how long Release waits although its ctx had ended before.
-const releaseGrace = 250 * time.Millisecond
-
-// A giveBack is the release of a hold, which may outlast the call that began it.
-type giveBack struct {
-	mu       sync.Mutex    // guards what follows
-	over     bool          // the hold is released
-	err      error         // how that went
-	done     chan struct{} // closed then; made by the first who waits
-	returned bool          // the Release that began it has returned
-	told     error         // what that returned
-}
-
 // Release implements [Lock].
-func (h *held) Release(ctx context.Context) error {
+func (h *lock) Release(ctx context.Context) error {
 	var err error
 	if h.hold == nil {
 		err = h.free()
@@ -30,26 +15,28 @@ func (h *held) Release(ctx context.Context) error {
 		err = h.release(ctx)
 	}
 	if err != nil {
-		err = &Error{Op: "release", Backend: h.base.backend, Name: h.name, Err: err}
+		err = &Error{Op: "release", Backend: h.scope.backend, Name: h.name, Err: err}
 	}
 	return err
 }
 
 // free releases an h that has nothing to give back.
-func (h *held) free() error {
+func (h *lock) free() error {
 	first, t := h.end(nil, nil)
 	if !first {
-		if _, err := h.ended(); !errors.Is(err, ErrReleased) {
+		if _, err := h.whyOver(); !errors.Is(err, ErrReleased) {
 			return err // lost
 		}
 		return nil
 	}
-	t.released(h, nil)
-	h.base.lines.released(h)
+	if t != nil {
+		t.released(h.event(nil))
+	}
+	h.scope.lists.released(h.list, h.scope)
 	return nil
 }
 
-func (h *held) release(ctx context.Context) error {
+func (h *lock) release(ctx context.Context) error {
 	late := ctx.Err() != nil
 	if _, ok := h.hold.(Checker); ok {
 		_ = h.Err() // a loss that nobody has noticed is noticed now
@@ -60,7 +47,7 @@ func (h *held) release(ctx context.Context) error {
 		h.start(ctx, g, ctx.Done() != nil)
 	} else {
 		var err error
-		if g, err = h.ended(); g == nil {
+		if g, err = h.whyOver(); g == nil {
 			return err // lost
 		}
 	}
@@ -68,7 +55,7 @@ func (h *held) release(ctx context.Context) error {
 }
 
 // close releases h for Close, which waits for the end of it elsewhere.
-func (h *held) close() {
+func (h *lock) close() {
 	if h.hold == nil {
 		_ = h.free()
 		return
@@ -80,13 +67,12 @@ func (h *held) close() {
 }
 
 // start gives the lock to the next one. With async, it does not block.
-func (h *held) start(ctx context.Context, g *giveBack, async bool) {
+func (h *lock) start(ctx context.Context, g *giveBack, async bool) {
 	hold := h.hold
-	if h.base.lines.releasing(h) {
+	if h.scope.lists.releasing(h.list) {
 		var passed bool
 		if hold, passed = h.pass(hold); passed {
-			h.state.trace.released(h, nil)
-			g.end(nil)
+			h.confirm(g, nil)
 			return
 		}
 	}
@@ -105,15 +91,15 @@ var errDidNotReturn = errors.New("the backend has panicked")
 
 // giveBack releases the hold. If that panics, or ends the goroutine, others can ask for
 // the lock all the same.
-func (h *held) giveBack(ctx context.Context, g *giveBack, hold Hold) {
+func (h *lock) giveBack(ctx context.Context, g *giveBack, hold Hold) {
 	err := errDidNotReturn
 	defer func() { h.gaveBack(g, err) }()
 	err = hold.Release(ctx)
 }
 
-// pass gives the lock to the next one in the line, if the hold allows it; else it
+// pass gives the lock to the next one in the waitlist, if the hold allows it; else it
 // returns the hold that is to be released.
-func (h *held) pass(hold Hold) (Hold, bool) {
+func (h *lock) pass(hold Hold) (Hold, bool) {
 	passer, ok := hold.(Passer)
 	if !ok {
 		return hold, false
@@ -122,8 +108,8 @@ func (h *held) pass(hold Hold) (Hold, bool) {
 	if !ok {
 		return hold, false
 	}
-	next := &held{name: h.name, token: grant.Token, hold: grant.Hold, line: h.line}
-	if !h.base.lines.pass(h, next) {
+	next := &lock{name: h.name, token: grant.Token, hold: grant.Hold, list: h.list}
+	if !h.scope.lists.pass(h.list, h.scope, next) {
 		return grant.Hold, false // nobody is there any more
 	}
 	next.watch()
@@ -131,68 +117,18 @@ func (h *held) pass(hold Hold) (Hold, bool) {
 }
 
 // gaveBack ends a release with the result of the hold's.
-func (h *held) gaveBack(g *giveBack, err error) {
+func (h *lock) gaveBack(g *giveBack, err error) {
 	if err != nil && !errors.Is(err, ErrLost) {
 		err = fmt.Errorf("%w: release not confirmed: %w", ErrUnavailable, err)
 	}
-	h.state.trace.released(h, err)
+	h.confirm(g, err)
+	h.scope.lists.released(h.list, h.scope)
+}
+
+// confirm tells those who wait for a release how it went.
+func (h *lock) confirm(g *giveBack, err error) {
+	if t := h.state.trace; t != nil {
+		t.released(h.event(err))
+	}
 	g.end(err)
-	h.base.lines.released(h)
-}
-
-// end takes in how the release went.
-func (g *giveBack) end(err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.over, g.err = true, err
-	if g.done != nil {
-		close(g.done)
-	}
-}
-
-// await waits until the lock is given back, or ctx ends, and returns how that
-// went. What the Release that began it returned is what all later ones return.
-func (g *giveBack) await(ctx context.Context, late, began bool) error {
-	g.wait(ctx, late)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.returned {
-		return g.told
-	}
-	err := g.err
-	if !g.over {
-		err = ended(ctx)
-	}
-	if began {
-		g.returned, g.told = true, err
-	}
-	return err
-}
-
-// wait waits for the end of the release, until ctx ends; if it is late, as ctx had ended
-// before the call, for the grace.
-func (g *giveBack) wait(ctx context.Context, late bool) {
-	g.mu.Lock()
-	if g.over {
-		g.mu.Unlock()
-		return
-	}
-	if g.done == nil {
-		g.done = make(chan struct{})
-	}
-	done := g.done
-	g.mu.Unlock()
-	if !late {
-		select {
-		case <-done:
-		case <-ctx.Done():
-		}
-		return
-	}
-	grace := time.NewTimer(releaseGrace)
-	defer grace.Stop()
-	select {
-	case <-done:
-	case <-grace.C:
-	}
 }

@@ -39,50 +39,26 @@ type Event struct {
 	Err     error
 }
 
-// WithTrace has t told what becomes of Acquires, and of the locks they return. The
-// default, and nil, is nobody, which costs nothing.
-func WithTrace(t *Trace) Option {
-	return func(o *options) { o.trace = t }
+func (t *Trace) waiting(ctx context.Context, e Event) {
+	if t.Waiting != nil {
+		t.Waiting(ctx, e)
+	}
 }
 
-// waiting tells that w waits.
-func (t *Trace) waiting(w *waiter, err error) {
-	if t == nil || t.Waiting == nil || w.traced {
-		return
-	}
-	w.traced = true
-	t.Waiting(w.parent, Event{Backend: w.base.backend, Name: w.line.name, Err: err})
-}
-
-// acquired tells how an Acquire has ended, that began at the given time.
-func (t *Trace) acquired(ctx context.Context, b *Base, name string, h *held, began time.Time, err error) {
-	if t == nil {
-		return
-	}
-	e := Event{Backend: b.backend, Name: name, After: time.Since(began), Err: err}
-	if h != nil {
-		e.Token = h.token
-	}
+func (t *Trace) acquired(ctx context.Context, e Event) {
 	if t.Acquired != nil {
 		t.Acquired(ctx, e)
 	}
 }
 
-// lost tells that h was lost.
-func (t *Trace) lost(h *held, err error) {
-	if t != nil && t.Lost != nil {
-		t.Lost(h.event(err))
+func (t *Trace) lost(e Event) {
+	if t.Lost != nil {
+		t.Lost(e)
 	}
 }
 
-// released tells that h was given back.
-func (t *Trace) released(h *held, err error) {
-	if t != nil && t.Released != nil {
-		t.Released(h.event(err))
+func (t *Trace) released(e Event) {
+	if t.Released != nil {
+		t.Released(e)
 	}
-}
-
-// event returns an Event of h, which has a trace.
-func (h *held) event(err error) Event {
-	return Event{Backend: h.base.backend, Name: h.name, Token: h.token, After: time.Since(h.state.since), Err: err}
 }

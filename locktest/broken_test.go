@@ -44,7 +44,14 @@ func brokenHarnesses() []broken {
 		}
 		return opened[addr]
 	}
+	openNil, oneUncomparable := inMemory(nil), oneLocker
+	openNil.Open = func(testing.TB, string, ...locker.Option) locker.Locker { return nil }
+	oneUncomparable.Open = func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
+		return uncomparable{oneLocker.Open(t, addr, opts...).(*locker.Base), opts}
+	}
 	return []broken{
+		{"harness-opens-nil", "Harness", openNil},
+		{"harness-opens-one-uncomparable-locker", "Harness", oneUncomparable},
 		{"harness-has-one-addr", "Harness", sameAddr},
 		{"harness-has-one-place", "Harness", onePlace},
 		{"harness-opens-two-places", "Harness", twoPlaces},

@@ -90,8 +90,8 @@ func (c *child) stop() {
 		_ = c.stdin.Close()
 		select {
 		case <-c.ended:
-		case <-time.After(c.p.patience):
-			c.p.Errorf("a child process has not ended after %v", c.p.patience)
+		case <-time.After(c.p.patience()):
+			c.p.Errorf("a child process has not ended after %v", c.p.patience())
 			_ = c.cmd.Process.Kill()
 		}
 		if err := c.cmd.Wait(); err != nil {
@@ -180,7 +180,7 @@ func (c *child) send(what string, r request) *call {
 // acquire starts an Acquire that waits, try one that does not.
 func (c *child) acquire(name string) *call {
 	c.p.Helper()
-	return c.send("Acquire", request{Op: opAcquire, Name: name, Timeout: c.p.patience})
+	return c.send("Acquire", request{Op: opAcquire, Name: name, Timeout: c.p.patience()})
 }
 
 func (c *child) try(name string) *call {
@@ -196,7 +196,7 @@ func (c *child) release(lock childLock) {
 // count starts the function of that name in the child.
 func (c *child) count(name, file string, rounds int) *call {
 	c.p.Helper()
-	return c.send("counting", request{Op: opCount, Name: name, File: file, Rounds: rounds, Timeout: c.p.patience})
+	return c.send("counting", request{Op: opCount, Name: name, File: file, Rounds: rounds, Timeout: c.p.patience()})
 }
 
 // waiting returns the call when its Acquire waits, which it must.
@@ -217,8 +217,8 @@ func (a *call) result() reply {
 	case <-a.ended:
 	case <-a.c.ended:
 		a.c.p.Fatalf("%s: the child process has ended", a.what)
-	case <-time.After(a.c.p.patience):
-		a.c.p.Fatalf("%s: no reply of the child process after %v", a.what, a.c.p.patience)
+	case <-time.After(a.c.p.patience()):
+		a.c.p.Fatalf("%s: no reply of the child process after %v", a.what, a.c.p.patience())
 	}
 	return a.reply
 }

@@ -136,12 +136,12 @@ func closeWhileInUse(p *place) {
 		used, results := make(chan struct{}, n), make(chan error, n)
 		var closed atomic.Bool
 		for i := range n {
-			go func() { results <- useUntilClosed(l, names[i%len(names)], used, &closed) }()
+			go func() { results <- useUntilClosed(l, names[i%len(names)], p.patience(), used, &closed) }()
 		}
 		for range n {
 			_ = p.call("Acquire", func() error { <-used; return nil })
 		}
-		p.closed[l] = true
+		l.closed = true
 		err := p.call("Close", func() error {
 			defer closed.Store(true) // in the instant in which Close returns
 			return l.Close()
@@ -164,7 +164,7 @@ func closeWhileInUse(p *place) {
 // on used right before it acquires for the second time, so that the Close that
 // follows meets Acquires, also on one processor. When closed is true, Close has
 // returned.
-func useUntilClosed(l locker.Locker, name string, used chan<- struct{}, closed *atomic.Bool) error {
+func useUntilClosed(l locker.Locker, name string, patience time.Duration, used chan<- struct{}, closed *atomic.Bool) error {
 	for visits := 0; ; visits++ {
 		if visits == 1 {
 			used <- struct{}{}
@@ -206,7 +206,7 @@ func closeEndsGoroutines(p *place) {
 	before := goroutines()
 	use("Again")
 	var left []string
-	for end := time.Now().Add(p.patience); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(p.patience()); ; time.Sleep(5 * time.Millisecond) {
 		left = left[:0]
 		for id, stack := range goroutines() {
 			if before[id] == "" {

@@ -122,7 +122,7 @@ func doReleasesWhenContextEnds(p *place) {
 
 // endsContext checks what becomes of Context when end ends the lock, which says so
 // with ErrReleased.
-func endsContext(p *place, end func(l locker.Locker, lock locker.Lock)) {
+func endsContext(p *place, end func(l *opened, lock locker.Lock)) {
 	p.Helper()
 	l := p.open()
 	lock := p.acquire(l, name)
@@ -143,11 +143,11 @@ func endsContext(p *place, end func(l locker.Locker, lock locker.Lock)) {
 }
 
 func releaseCancelsContext(p *place) {
-	endsContext(p, func(_ locker.Locker, lock locker.Lock) { p.release(lock) })
+	endsContext(p, func(_ *opened, lock locker.Lock) { p.release(lock) })
 }
 
 func closeCancelsContext(p *place) {
-	endsContext(p, func(l locker.Locker, _ locker.Lock) { p.close(l) })
+	endsContext(p, func(l *opened, _ locker.Lock) { p.close(l) })
 }
 
 func cancelOfContext(p *place) {

@@ -54,7 +54,7 @@ func excludesProcesses(p *place) {
 		counts = append(counts, c.count(name, file, rounds))
 	}
 	l := p.open(quick)
-	err := p.call("counting", func() error { return count(context.Background(), l, name, file, rounds, p.patience) })
+	err := p.call("counting", func() error { return count(context.Background(), l, name, file, rounds, p.patience()) })
 	if err != nil {
 		p.Error(err)
 	}
@@ -81,7 +81,7 @@ func (p *place) contend(goroutines, rounds int, lockers ...locker.Locker) {
 		for range goroutines {
 			all.Go(func() {
 				for range rounds {
-					if err := s.enter(ctx, l, locker.WithTimeout(p.patience), quick); err != nil {
+					if err := s.enter(ctx, l, locker.WithTimeout(p.patience()), quick); err != nil {
 						cancel(err) // ends the others
 						return
 					}

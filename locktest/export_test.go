@@ -9,5 +9,5 @@ import (
 // that they will try it.
 func RunImpatiently(t *testing.T, h Harness, patience time.Duration) {
 	t.Helper()
-	suite{Harness: h, patience: patience, caller: t.Name()}.run(t)
+	newSuite(t, h, patience).run(t)
 }

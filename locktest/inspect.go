@@ -31,9 +31,9 @@ func (s suite) inspect(t *testing.T) {
 }
 
 // inspector returns the Inspector that l is, or skips the subtest.
-func (p *place) inspector(l locker.Locker) locker.Inspector {
+func (p *place) inspector(l *opened) locker.Inspector {
 	p.Helper()
-	i, ok := l.(locker.Inspector)
+	i, ok := l.Locker.(locker.Inspector)
 	if !ok {
 		p.Skip("the Locker is no locker.Inspector")
 	}
@@ -130,9 +130,9 @@ func inspectWaiters(p *place) {
 // eventually waits for what may be told a moment after it is true.
 func (p *place) eventually(what string, is func() bool) {
 	p.Helper()
-	for end := time.Now().Add(p.patience); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(p.patience()); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			p.Fatalf("%s: not after %v", what, p.patience)
+			p.Fatalf("%s: not after %v", what, p.patience())
 		}
 	}
 }

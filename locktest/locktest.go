@@ -11,6 +11,7 @@
 package locktest
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,7 +62,7 @@ type Harness struct {
 	Bubble bool
 }
 
-// patience is how long Run waits for what must happen soon.
+// patience is how long Run waits for what must happen soon, while nothing has failed.
 const patience = 30 * time.Second
 
 // Run tests the Lockers that h opens. The first subtest, Harness, looks at h
@@ -77,14 +78,19 @@ const patience = 30 * time.Second
 // joins its queue after that may be found to serve out of order.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	suite{Harness: h, patience: patience, caller: t.Name()}.run(t)
+	newSuite(t, h, patience).run(t)
 }
 
 // A suite is one Run.
 type suite struct {
 	Harness
-	patience time.Duration
-	caller   string // the test that called Run
+	most   time.Duration // of patience
+	failed *atomic.Int32 // subtests
+	caller string        // the test that called Run
+}
+
+func newSuite(t *testing.T, h Harness, most time.Duration) suite {
+	return suite{Harness: h, most: most, failed: new(atomic.Int32), caller: t.Name()}
 }
 
 func (s suite) run(t *testing.T) {

@@ -49,9 +49,9 @@ func lossIsTold(p *place) {
 	}
 	lock = p.acquire(l, name) // again, where nobody has asked for Done
 	p.Break(p.T, p.addr, lock)
-	for end := time.Now().Add(p.patience); lock.Err() == nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(p.patience()); lock.Err() == nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			p.Fatalf("Err() = nil %v after the loss", p.patience)
+			p.Fatalf("Err() = nil %v after the loss", p.patience())
 		}
 	}
 	p.hasEnded(lock, locker.ErrLost)

@@ -33,7 +33,7 @@ func acquireWins(p *place) {
 	a := p.open(locker.WithTimeout(0), locker.WithFailWhenLocked(true))
 	held := p.acquire(a, name)
 	p.bare(a).failed(locker.ErrAlreadyLocked)
-	waiter := p.bare(a, locker.WithFailWhenLocked(false), locker.WithTimeout(p.patience)).waiting()
+	waiter := p.bare(a, locker.WithFailWhenLocked(false), locker.WithTimeout(p.patience())).waiting()
 	p.bare(a).failed(locker.ErrAlreadyLocked)
 	p.release(held)
 	p.release(waiter.lock())

@@ -17,26 +17,51 @@ const name = "nightly-report"
 
 // A place is a fresh place for locks, and the subtest that works there. Its
 // methods fail the subtest at once when something is not as it must be, and
-// wait for no longer than the suite's patience.
+// wait for no longer than its patience.
 type place struct {
 	*testing.T
 	suite
 	addr   string
 	bubble bool // the subtest runs in a bubble of synctest
-	closed map[locker.Locker]bool
 }
 
 func (s suite) place(t *testing.T) *place {
 	t.Helper()
-	return &place{T: t, suite: s, addr: s.New(t), closed: make(map[locker.Locker]bool)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.failed.Add(1)
+		}
+	})
+	return &place{T: t, suite: s, addr: s.New(t)}
+}
+
+// patience returns how long p waits for what must happen soon. Each subtest that has
+// failed halves it, down to a tenth, and once p itself has failed it is that: who tests a
+// broken backend is not to wait for long, time and again.
+func (p *place) patience() time.Duration {
+	least := p.most / 10
+	if p.Failed() {
+		return least
+	}
+	return max(p.most>>p.failed.Load(), least)
+}
+
+// An opened is a Locker that a place has opened. Where one Locker is to be told from
+// another, this is what is compared: a Locker need not be comparable.
+type opened struct {
+	locker.Locker
+	closed bool // by the subtest
 }
 
 // open returns a new Locker, which the end of the subtest closes.
-func (p *place) open(opts ...locker.Option) locker.Locker {
+func (p *place) open(opts ...locker.Option) *opened {
 	p.Helper()
-	l := p.Open(p.T, p.addr, opts...)
+	l := &opened{Locker: p.Open(p.T, p.addr, opts...)}
+	if l.Locker == nil {
+		p.Fatal("the Harness is at fault: Open returned nil")
+	}
 	p.Cleanup(func() {
-		if !p.closed[l] {
+		if !l.closed {
 			p.close(l)
 		}
 	})
@@ -44,9 +69,9 @@ func (p *place) open(opts ...locker.Option) locker.Locker {
 }
 
 // close closes l, which has to succeed.
-func (p *place) close(l locker.Locker) {
+func (p *place) close(l *opened) {
 	p.Helper()
-	p.closed[l] = true
+	l.closed = true
 	if err := p.call("Close", l.Close); err != nil {
 		p.Errorf("Close() = %v, want nil", err)
 	}
@@ -60,8 +85,8 @@ func (p *place) call(what string, f func() error) error {
 	select {
 	case err := <-result:
 		return err
-	case <-time.After(p.patience):
-		p.Fatalf("%s has not returned after %v", what, p.patience)
+	case <-time.After(p.patience()):
+		p.Fatalf("%s has not returned after %v", what, p.patience())
 		return nil
 	}
 }
@@ -71,8 +96,8 @@ func (p *place) await(c <-chan struct{}, what string) {
 	p.Helper()
 	select {
 	case <-c:
-	case <-time.After(p.patience):
-		p.Fatalf("%s: not after %v", what, p.patience)
+	case <-time.After(p.patience()):
+		p.Fatalf("%s: not after %v", what, p.patience())
 	}
 }
 
@@ -161,7 +186,7 @@ func (p *place) start(l locker.Locker, name string, opts ...locker.Option) *atte
 
 func (p *place) startContext(ctx context.Context, l locker.Locker, name string, opts ...locker.Option) *attempt {
 	p.Helper()
-	return p.startBare(ctx, l, name, append([]locker.Option{locker.WithTimeout(p.patience)}, opts...)...)
+	return p.startBare(ctx, l, name, append([]locker.Option{locker.WithTimeout(p.patience())}, opts...)...)
 }
 
 // startBare starts an Acquire with the given options alone.
@@ -203,7 +228,7 @@ func (p *place) awaitWait(waits, ended <-chan struct{}) {
 	select {
 	case <-waits:
 	case <-ended:
-	case <-time.After(p.patience / 10): // it does not look at its ctx
+	case <-time.After(p.patience() / 10): // it does not look at its ctx
 	}
 }
 

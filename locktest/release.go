@@ -142,7 +142,7 @@ func (p *place) succeed(lock locker.Lock, l locker.Locker) (await func()) {
 	ctx := &watchedContext{Context: context.Background(), asked: make(chan struct{})}
 	result := make(chan error, 1)
 	go func() {
-		successor, err := l.Acquire(ctx, lock.Name(), locker.WithTimeout(p.patience), quick)
+		successor, err := l.Acquire(ctx, lock.Name(), locker.WithTimeout(p.patience()), quick)
 		if err != nil {
 			result <- err
 			return

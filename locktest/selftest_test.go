@@ -2,8 +2,10 @@ package locktest_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,6 +68,19 @@ func TestCorrect(t *testing.T) {
 	findsNothing(t, "")
 }
 
+// TestCorrectUncomparable runs the suite against a Locker that is not broken, and cannot
+// be compared. Nor can its locks.
+func TestCorrectUncomparable(t *testing.T) {
+	if os.Getenv(brokenVariable) != "" {
+		locktest.Run(t, inMemory(func(l locker.Locker, _ string, opts []locker.Option) locker.Locker {
+			return uncomparable{l.(*locker.Base), opts}
+		}))
+		return
+	}
+	t.Parallel()
+	findsNothing(t, "")
+}
+
 // TestCorrectWithoutDone runs a subtest in which a timeout passes while others come,
 // against a Locker that asks its ctx for Err alone: that it waits cannot be seen.
 func TestCorrectWithoutDone(t *testing.T) {
@@ -90,6 +105,43 @@ func withoutDone() locktest.Harness {
 				}
 			}()
 			return l.Acquire(own, name, opts...)
+		}
+	})
+	h.Bubble = false
+	return h
+}
+
+// TestPatience runs the suite against a Locker whose waiting Acquires hang. What is waited
+// for in vain makes the suite less patient, so that the end of it comes soon.
+func TestPatience(t *testing.T) {
+	if os.Getenv(brokenVariable) != "" {
+		locktest.RunImpatiently(t, hanging(), 2*time.Second)
+		return
+	}
+	t.Parallel()
+	output := runSuite(t, "^(Harness|Order|Context|Release)$")
+	var waits []string
+	for _, match := range regexp.MustCompile(`(?:not|returned) after (\S+)\n`).FindAllStringSubmatch(output, -1) {
+		waits = append(waits, match[1])
+	}
+	if len(waits) < 2 || waits[0] != "2s" || waits[len(waits)-1] != "200ms" {
+		t.Errorf("the suite has waited for %v, want 2s at first, and 200ms in the end\n%s", waits, output)
+	}
+}
+
+// hanging has the Locker grant free locks, and never return where it has to wait.
+func hanging() locktest.Harness {
+	h := acquiring(func(l locker.Locker) acquireFunc {
+		return func(ctx context.Context, name string, opts ...locker.Option) (locker.Lock, error) {
+			if !ask(opts).wait {
+				return l.Acquire(ctx, name, opts...)
+			}
+			lock, err := l.Acquire(ctx, name, append(opts, locker.WithTimeout(0))...)
+			if errors.Is(err, locker.ErrAlreadyLocked) {
+				ctx.Done() // it is seen to wait
+				select {}
+			}
+			return lock, err
 		}
 	})
 	h.Bubble = false

@@ -137,7 +137,7 @@ func deadlineIsEarlier(p *place) {
 
 func deadlineIsLater(p *place) {
 	p.fromBoth(func(l locker.Locker) {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*p.patience)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*p.patience())
 		defer cancel()
 		a := p.startContext(ctx, l, name, locker.WithTimeout(short))
 		a.failed(locker.ErrAlreadyLocked, locker.ErrTimeout)

@@ -136,6 +136,25 @@ func (w *wrapped) Close() error {
 	return w.close()
 }
 
+// An uncomparable is a Locker that panics when it is compared, as do its locks.
+type uncomparable struct {
+	*locker.Base
+	opts []locker.Option
+}
+
+func (u uncomparable) Acquire(ctx context.Context, name string, opts ...locker.Option) (locker.Lock, error) {
+	lock, err := u.Base.Acquire(ctx, name, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return uncomparableLock{lock, opts}, nil
+}
+
+type uncomparableLock struct {
+	locker.Lock
+	opts []locker.Option
+}
+
 // A changed is a Lock of which that is different that is not zero.
 type changed struct {
 	locker.Lock

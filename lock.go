@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// A held is the [Lock] of a Base. It is small, as it is what an uncontended
+// A lock is the [Lock] of a Base. It is small, as it is what an uncontended
 // Acquire in memory allocates.
-type held struct {
+type lock struct {
 	name  string
 	token uint64
 	hold  Hold // nil if there is nothing to give back
-	line  *line
-	base  *Base // set again by lines.pass, before anyone has the lock
+	list  *waitlist
+	scope *scope // set again by give, before anyone has the lock
 
-	mu    sync.Mutex // before that of the lines
+	mu    sync.Mutex // before that of the waitlists
 	over  bool       // guarded by mu: no longer held
-	state *heldState // guarded by mu: nil until it is needed
+	state *lockState // guarded by mu: nil until it is needed
 }
 
-// A heldState is what only some locks need: those that have a hold, are asked for Done,
+// A lockState is what only some locks need: those that have a hold, are asked for Done,
 // or are lost.
-type heldState struct {
+type lockState struct {
 	err           error         // why the lock is over; nil if it was released
 	done          chan struct{} // made by the first Done
 	checkInterval time.Duration
@@ -34,19 +34,19 @@ type heldState struct {
 	since         time.Time   // when it was acquired, if there is a trace
 }
 
-var _ Lock = (*held)(nil)
+var _ Lock = (*lock)(nil)
 
-func newHeld(l *line, b *Base, o *options, g Grant) *held {
-	h := &held{name: l.name, token: g.Token, hold: g.Hold, line: l}
-	h.give(b, o)
+func newLock(l *waitlist, s *scope, o options, g Grant) *lock {
+	h := &lock{name: l.name, token: g.Token, hold: g.Hold, list: l}
+	h.give(s, o)
 	return h
 }
 
-// give makes h the lock of a caller of b.
-func (h *held) give(b *Base, o *options) {
-	h.base = b
+// give implements holder.
+func (h *lock) give(s *scope, o options) {
+	h.scope = s
 	if h.hold != nil || o.trace != nil {
-		h.state = &heldState{checkInterval: o.checkInterval, trace: o.trace}
+		h.state = &lockState{checkInterval: o.checkInterval, trace: o.trace}
 	}
 	if o.trace != nil {
 		h.state.since = time.Now()
@@ -54,28 +54,27 @@ func (h *held) give(b *Base, o *options) {
 }
 
 // watch has a hold that tells its loss tell h.
-func (h *held) watch() {
+func (h *lock) watch() {
 	if watcher, ok := h.hold.(Watcher); ok {
 		watcher.Watch(h.lost)
 	}
 }
 
-func (h *held) Name() string  { return h.name }
-func (h *held) Token() uint64 { return h.token }
+func (h *lock) Name() string  { return h.name }
+func (h *lock) Token() uint64 { return h.token }
 
-func (h *held) Done() <-chan struct{} {
+func (h *lock) Done() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.state == nil {
-		h.state = &heldState{}
+		h.state = &lockState{}
 	}
 	st := h.state
 	if st.done == nil {
 		st.done = make(chan struct{})
 		if h.over {
 			close(st.done)
-		} else if h.mustBeChecked() {
-			h.base.lines.checking(h.base)
+		} else if h.mustBeChecked() && h.scope.lists.enter(h.scope) { // else Close ends it soon
 			st.check = time.AfterFunc(st.checkInterval, h.checkAgain)
 		}
 	}
@@ -83,21 +82,21 @@ func (h *held) Done() <-chan struct{} {
 }
 
 // mustBeChecked reports whether nobody tells h of a loss.
-func (h *held) mustBeChecked() bool {
+func (h *lock) mustBeChecked() bool {
 	_, checks := h.hold.(Checker)
 	_, tells := h.hold.(Watcher)
 	return checks && !tells
 }
 
 // checkAgain looks for a loss, and comes again after the check interval.
-func (h *held) checkAgain() {
+func (h *lock) checkAgain() {
 	if h.Err() == nil && h.checkLater() {
 		return
 	}
-	h.base.lines.checked(h.base)
+	h.scope.lists.exit(h.scope)
 }
 
-func (h *held) checkLater() bool {
+func (h *lock) checkLater() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.over {
@@ -106,8 +105,8 @@ func (h *held) checkLater() bool {
 	return !h.over
 }
 
-func (h *held) Err() error {
-	_, err := h.ended()
+func (h *lock) Err() error {
+	_, err := h.whyOver()
 	if err != nil {
 		return err
 	}
@@ -119,22 +118,39 @@ func (h *held) Err() error {
 	if cause == nil {
 		return nil
 	}
-	err = lossOf(cause)
-	if first, _ := h.end(err, nil); first {
-		_ = h.hold.Release(context.Background()) // frees what it uses
-		h.base.lines.released(h)
-		h.tellLoss(err)
-	}
-	_, err = h.ended()
+	h.lose(cause)
+	_, err = h.whyOver()
 	return err
+}
+
+// lose ends h, which was lost, and returns when others can have the lock.
+func (h *lock) lose(cause error) {
+	err := lossOf(cause)
+	if first, _ := h.end(err, nil); first {
+		if h.hold != nil {
+			_ = h.hold.Release(context.Background()) // frees what it uses
+		}
+		h.freeLost(err)
+	}
 }
 
 // lost is called by a hold that tells its loss. It returns at once: the holds of
 // many locks are lost together, and none is to wait for another one's log.
-func (h *held) lost(cause error) {
+func (h *lock) lost(cause error) {
 	err := lossOf(cause)
 	if first, _ := h.end(err, nil); first {
-		h.base.lines.lose(h, err)
+		h.scope.lists.losses.run(func() { h.freeLost(err) })
+	}
+}
+
+// freeLost has the next one go on, and the log and the trace know that h was lost.
+func (h *lock) freeLost(err error) {
+	h.scope.lists.released(h.list, h.scope)
+	if log := h.scope.log; log != nil {
+		log.Warn("lock lost", "backend", h.scope.backend, "lock", h.name, "token", h.token, "error", err)
+	}
+	if t := h.state.trace; t != nil {
+		t.lost(h.event(err))
 	}
 }
 
@@ -145,16 +161,10 @@ func lossOf(cause error) error {
 	return fmt.Errorf("%w: %w", ErrLost, cause)
 }
 
-// tellLoss has the log and the trace know that h was lost.
-func (h *held) tellLoss(err error) {
-	h.base.Logger().Warn("lock lost", "backend", h.base.backend, "lock", h.name, "token", h.token, "error", err)
-	h.state.trace.lost(h, err)
-}
-
 // end closes Done, and returns false if it was closed before; err is nil for a
 // release. It returns who is to be told of it, too. This is where a lock ends, before
 // anything that lets another one hold it.
-func (h *held) end(err error, g *giveBack) (first bool, t *Trace) {
+func (h *lock) end(err error, g *giveBack) (first bool, t *Trace) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
@@ -162,7 +172,7 @@ func (h *held) end(err error, g *giveBack) (first bool, t *Trace) {
 	}
 	h.over = true
 	if h.state == nil && err != nil {
-		h.state = &heldState{}
+		h.state = &lockState{}
 	}
 	if st := h.state; st != nil {
 		t = st.trace
@@ -171,14 +181,14 @@ func (h *held) end(err error, g *giveBack) (first bool, t *Trace) {
 			close(st.done)
 		}
 		if st.check != nil && st.check.Stop() {
-			h.base.lines.checked(h.base)
+			h.scope.lists.exit(h.scope)
 		}
 	}
 	return true, t
 }
 
-// ended returns why h is no longer held, or nil, and how it is given back.
-func (h *held) ended() (*giveBack, error) {
+// whyOver returns why h is no longer held, or nil, and how it is given back.
+func (h *lock) whyOver() (*giveBack, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -191,4 +201,9 @@ func (h *held) ended() (*giveBack, error) {
 	default:
 		return nil, h.state.err
 	}
+}
+
+// event is what the trace of h, which has one, is told.
+func (h *lock) event(err error) Event {
+	return Event{Backend: h.scope.backend, Name: h.name, Token: h.token, After: time.Since(h.state.since), Err: err}
 }

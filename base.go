@@ -263,7 +263,11 @@ func (b *Base) granted(w *waiter, g Grant) (*lock, error) {
 func (b *Base) Close() (err error) {
 	b.once.Do(func() {
 		close(b.closing)
-		for _, holder := range b.lists.close(&b.scope) {
+		locks, last := b.lists.close(&b.scope)
+		if ender, ok := b.lists.driver.(Ender); ok && last {
+			ender.End()
+		}
+		for _, holder := range locks {
 			h := holder.(*lock)
 			if h.hold == nil {
 				h.close()

@@ -17,8 +17,8 @@ import (
 // ctx can end has a goroutine of its own, whose panic ends the program.
 //
 // A Driver, or the Hold it grants, may also be a [Granter], a [Queue], a [Checker],
-// a [Watcher], a [Passer] or an [AsyncReleaser]. A Driver may be an [Inspector], too,
-// whose methods are called by any number of goroutines, with valid names.
+// a [Watcher], a [Passer] or an [AsyncReleaser]. A Driver may be an [Ender], and an
+// [Inspector], too, whose methods are called by any number of goroutines, with valid names.
 type Driver interface {
 	// Backend names the kind of the backend in errors: "redis".
 	Backend() string
@@ -91,6 +91,14 @@ type Queue interface {
 	// its ctx has cut short. It is called when nobody of this process waits any
 	// more.
 	Leave(ctx context.Context, name string)
+}
+
+// An Ender is a Driver whose calls may be kept by a backend that does not answer.
+type Ender interface {
+	// End is called once, when Close has begun. Calls that are under way, and those that
+	// give back what is held yet, are to end soon after it, whether the backend answers or
+	// not. It does not wait for them.
+	End()
 }
 
 // A Checker is a Hold that can be asked whether it is lost. Base asks in Err and

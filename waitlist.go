@@ -18,7 +18,8 @@ type waitlists struct {
 	byName map[string]*waitlist
 	spare  *waitlist // a few to use again
 	spares int
-	open   int // how many Bases use the driver
+	open   int // how many Bases use the driver, and are not being closed
+	users  int // and those that are
 }
 
 const maxSpares = 64
@@ -97,7 +98,7 @@ const (
 
 func newWaitlists(d Driver) *waitlists {
 	queue, _ := d.(Queue)
-	return &waitlists{driver: d, queue: queue, byName: make(map[string]*waitlist), open: 1}
+	return &waitlists{driver: d, queue: queue, byName: make(map[string]*waitlist), open: 1, users: 1}
 }
 
 // add makes a waitlist for a name. mu is held.

@@ -74,7 +74,7 @@ func TestEachCloseCostsTheSame(t *testing.T) {
 		}
 		began := time.Now()
 		for _, b := range bases {
-			if locks := b.lists.close(&b.scope); len(locks) != 1 {
+			if locks, _ := b.lists.close(&b.scope); len(locks) != 1 {
 				t.Fatalf("%d locks, want 1", len(locks))
 			}
 		}

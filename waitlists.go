@@ -153,11 +153,13 @@ func (ls *waitlists) released(l *waitlist, s *scope) {
 	s.exit()
 }
 
-// close marks s as closed, ends those of s who wait, and returns the locks of s.
-func (ls *waitlists) close(s *scope) (locks []holder) {
+// close marks s as closed, ends those of s who wait, and returns the locks of s, and whether
+// no Base is left that is not being closed.
+func (ls *waitlists) close(s *scope) (locks []holder, last bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	s.closed = true
+	ls.open--
 	if s.active == 0 {
 		close(s.idle)
 	}
@@ -171,7 +173,7 @@ func (ls *waitlists) close(s *scope) (locks []holder) {
 	for e := s.waiters.first; e != nil; e = e.next {
 		e.of.ctx.close()
 	}
-	return locks
+	return locks, ls.open == 0
 }
 
 // enter counts something more that Close of s waits for, until exit. It reports whether
@@ -203,6 +205,7 @@ func (ls *waitlists) share(of, s *scope) bool {
 		return false
 	}
 	ls.open++
+	ls.users++
 	return true
 }
 
@@ -210,6 +213,6 @@ func (ls *waitlists) share(of, s *scope) bool {
 func (ls *waitlists) left() bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.open--
-	return ls.open == 0
+	ls.users--
+	return ls.users == 0
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,6 +23,8 @@ type driver struct {
 	running    sync.WaitGroup // all goroutines
 	ctx        context.Context
 	cancel     context.CancelFunc // ends what Close need not wait for
+	late       *time.Timer        // when that is to end while Close waits; set when it begins
+	ended      sync.Once
 
 	cannotKill atomic.Int64 // until when the server is not asked to, in nanoseconds of Unix time, as it does not allow it; 0: it may
 
@@ -30,6 +33,8 @@ type driver struct {
 }
 
 var errClosing = errors.New("closed")
+
+var _ locker.Ender = (*driver)(nil)
 
 func newDriver(o Options) *driver {
 	d := &driver{options: o, whoami: whoami(), settleTime: microseconds(o.SettleTime), settleLong: microseconds(o.lease())}
@@ -61,21 +66,31 @@ func (d *driver) Leave(ctx context.Context, name string) {
 	}
 }
 
+// closeTime is how long a server may take to answer when Close has begun. When the sessions
+// end, it frees what they have all the same.
+const closeTime = 300 * time.Millisecond
+
+// End implements locker.Ender.
+func (d *driver) End() { d.late = time.AfterFunc(closeTime, d.end) }
+
 // Close implements locker.Driver.
 func (d *driver) Close() error {
-	nodes := d.nodes()
-	for _, n := range nodes {
-		n.end()
-	}
-	d.cancel()
+	d.late.Stop()
+	d.end()
 	d.running.Wait()
-	var err error
-	for _, n := range nodes {
-		if e := n.close(); err == nil {
-			err = e
+	return nil
+}
+
+// end ends the sessions, and what goes by the clients.
+func (d *driver) end() {
+	d.ended.Do(func() {
+		var ending sync.WaitGroup
+		for _, n := range d.nodes() {
+			ending.Go(n.end)
 		}
-	}
-	return err
+		ending.Wait()
+		d.cancel()
+	})
 }
 
 // primaries returns the nodes that have locks.

@@ -22,7 +22,8 @@ type node struct {
 	mu       sync.Mutex
 	links    map[string]*link // guarded by mu: by the channel of the lock, with PortalockerNames; else the one of all locks, by ""
 	commands *redis.Client    // guarded by mu: for scripts that do not run on the session
-	closed   bool             // guarded by mu
+	ending   bool             // guarded by mu: no session begins
+	closed   bool             // guarded by mu: and no command goes by the client
 }
 
 // A link is a session and what comes after it. The fields are guarded by node.mu.
@@ -130,7 +131,7 @@ func (n *node) openNew(l *link, key string) {
 	s, err := openSession(n.ctx, n, key)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err == nil && n.closed {
+	if err == nil && n.ending {
 		s.end(errClosing)
 	}
 	l.session, l.openErr = s, plainly(err)
@@ -157,12 +158,15 @@ func (n *node) client() *redis.Client {
 	defer n.mu.Unlock()
 	if n.commands == nil {
 		n.commands = redis.NewClient(n.ownOptions())
+		if n.closed {
+			_ = n.commands.Close() // no more goes by it
+		}
 	}
 	return n.commands
 }
 
-// dropClient has the next command go by a new client: the address may lead to another
-// server now.
+// dropClient ends what is under way by the client, and has the next command go by a new
+// one: the address may lead to another server now.
 func (n *node) dropClient() {
 	n.mu.Lock()
 	c := n.commands
@@ -194,12 +198,12 @@ func (n *node) ownOptions() *redis.Options {
 	return o
 }
 
-// end ends the sessions. Nobody is to wait for this process to hear that it has lost
-// what it gave back: it deletes its hints first.
+// end ends the sessions, and what goes by the client. Nobody is to wait for this process to
+// hear that it has lost what it gave back: it deletes its hints first.
 // In protocol.pml, too: a change here asks for one there.
 func (n *node) end() {
 	n.mu.Lock()
-	n.closed = true
+	n.ending = true
 	var live []*session
 	for _, l := range n.links {
 		if l.session != nil {
@@ -215,14 +219,10 @@ func (n *node) end() {
 		})
 	}
 	ending.Wait()
-}
-
-// close frees what the node uses, when it has ended and nothing is under way.
-func (n *node) close() error {
-	if n.commands == nil {
-		return nil
-	}
-	return n.commands.Close()
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	n.dropClient()
 }
 
 func countOf(words []string) string { return strconv.Itoa(len(words)) }

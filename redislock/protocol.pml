@@ -38,7 +38,7 @@
  *     that stands by leaves the channel: here it may do so at any time (FOREIGN).
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
  *     two of the queue, though at least every two seconds, passing the lock on within a process. The
- *     goroutines of a process are put in order by line.go: here there is one.
+ *     goroutines of a process are put in order by waitlist.go: here there is one.
  */
 
 /* How much there is of everything: spin -D. */

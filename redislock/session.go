@@ -266,7 +266,7 @@ func (s *session) noteHeld(channel string) {
 
 // forget deletes the hints that name the session, for as long as that is quick.
 func (s *session) forget() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.node.options.UnavailableTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), min(s.node.options.UnavailableTimeout, closeTime))
 	defer cancel()
 	s.mu.Lock()
 	recent := slices.Collect(maps.Keys(s.recent))

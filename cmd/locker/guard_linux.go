@@ -39,7 +39,7 @@ func (c *child) startGuard(cookie string) error {
 	defer func() { _ = null.Close() }()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{guardName, cookie}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{guardName, cookie}, &syscall.ProcAttr{ //nolint:gosec // it is this program
 		Dir: "/", Env: guardEnvironment(), Files: []uintptr{in.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {

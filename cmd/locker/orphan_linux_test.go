@@ -49,7 +49,7 @@ func (p *place) gone(pids ...int) {
 func (p *place) guarded(run int) (guard int) {
 	p.Helper()
 	p.eventually("there is a guard", func() bool {
-		for _, child := range descendants(run) {
+		for _, child := range children(run) { // deeper ones are of runs within it
 			if cmdline, _ := os.ReadFile("/proc/" + strconv.Itoa(child) + "/cmdline"); strings.HasPrefix(string(cmdline), guardName+"\x00") {
 				guard = child
 			}

@@ -3,19 +3,24 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
 
-// A child is the command.
-type child struct{ *os.Process }
+// A child is the command, and what is in its process group, if that is its own.
+type child struct {
+	*os.Process
+	group bool // it has a group of its own
+}
 
 func startChild(path string, argv, env []string) (*child, error) {
-	p, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attributes()})
+	sys := attributes()
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: sys})
 	if err != nil {
 		return nil, err
 	}
-	return &child{p}, nil
+	return &child{p, sys.Setpgid}, nil
 }
 
 // number returns the id of the process.
@@ -33,8 +38,23 @@ func (c *child) wait() int {
 	return state.ExitCode()
 }
 
-// signal signals the command, unless it has ended.
+// left returns the group, if any process is left in it after the command has ended.
+func (c *child) left(bool) []int {
+	if !c.group || errors.Is(syscall.Kill(-c.Pid, 0), syscall.ESRCH) {
+		return nil
+	}
+	return []int{c.Pid}
+}
+
+// signal signals the command alone, unless it has ended.
 func (c *child) signal(s os.Signal) { _ = c.Signal(s) }
 
-// signalAll signals the command: what it has started is not known here.
-func (c *child) signalAll(_ string, s syscall.Signal) { c.signal(s) }
+// signalAll signals the group of the command. At a terminal that is ours, which others are
+// in as well: the command alone then.
+func (c *child) signalAll(_ string, s syscall.Signal) {
+	if !c.group {
+		c.signal(s)
+		return
+	}
+	send(-c.Pid, s)
+}

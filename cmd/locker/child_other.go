@@ -36,8 +36,11 @@ func (c *child) wait() int {
 	return state.ExitCode()
 }
 
+// left returns nothing: what the command has started is not known here.
+func (*child) left(bool) []int { return nil }
+
 // pass does nothing: the console has told the command.
-func (*child) pass(os.Signal) {}
+func (*child) pass(string, os.Signal) {}
 
 // terminate ends the command: there is no way to ask it.
 func (c *child) terminate(cookie string) { c.kill(cookie) }

@@ -36,13 +36,16 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: err != nil}
 }
 
-// pass passes a signal on that this process has got. The ones of the keyboard have
-// reached the command already, if it is in the foreground with this process.
-func (c *child) pass(s os.Signal) {
-	if (s == syscall.SIGINT || s == syscall.SIGQUIT) && c.inForeground() {
-		return
+// pass passes a signal on that this process has got: one that asks to end to all that the
+// command has started, and others to the command. The ones of the keyboard have reached
+// them already, if they are in the foreground with this process.
+func (c *child) pass(cookie string, s os.Signal) {
+	switch number, ok := s.(syscall.Signal); {
+	case !ok || !ends(s):
+		c.signal(s)
+	case s != syscall.SIGINT && s != syscall.SIGQUIT || !c.inForeground():
+		c.signalAll(cookie, number)
 	}
-	c.signal(s)
 }
 
 // inForeground reports whether the keyboard sends its signals to our process group, and
@@ -64,6 +67,14 @@ func (c *child) inForeground() bool {
 // catchBrokenPipe has a write to a pipe that nobody reads be an error, and not our end.
 // (To ignore the signal would have the command ignore it.)
 func catchBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
+// send signals a process or a group, which may just have ended.
+func send(pid int, s syscall.Signal) {
+	_ = syscall.Kill(pid, s)
+	if s == syscall.SIGTERM {
+		_ = syscall.Kill(pid, syscall.SIGCONT) // else it would not notice while it is stopped
+	}
+}
 
 // terminate asks the command, and what it has started, to end.
 func (c *child) terminate(cookie string) { c.signalAll(cookie, syscall.SIGTERM) }

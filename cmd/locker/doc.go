@@ -25,17 +25,36 @@
 //	126  the command could not be executed
 //	127  the command was not found
 //
-// Signals are passed on to the command. Without a terminal it has a process group of its
-// own, so that one that is sent to the group of locker, as by timeout(1), comes once. At a
-// terminal it stays in that of locker, and ^C and ^\ reach it from there: a SIGINT that is
-// sent to locker alone is not passed on then. Who sends signals to all processes, as
-// systemd with its default KillMode, reaches the command twice.
+// The lock is held, and locker runs, until the command and what it has started have
+// ended. Only a daemon, which has left the session of the command, as setsid(1) does, is
+// left alone when the command ends by itself.
+//
+// SIGTERM, SIGINT, SIGHUP and SIGQUIT are passed on to the command and to everything that
+// it has started, daemons included; SIGUSR1 and SIGUSR2 to the command alone. A second
+// signal is passed on like the first. The lock is given back when everything has ended:
+//
+//   - After SIGTERM, whatever still runs after --grace is killed.
+//   - After the other signals, the command may go on: SIGHUP can mean "reload". If the
+//     command ends within --grace, what it leaves behind gets SIGTERM, and --grace to end.
+//   - When the lock is lost, it is as after SIGTERM, unless --on-loss says otherwise.
+//
+// Without a terminal the command has a process group of its own, so that a signal to the
+// group of locker, as from timeout(1), comes once. At a terminal the command stays in the
+// group of locker, and ^C, ^\ and ^Z reach it from there: a SIGINT or SIGQUIT that is sent
+// to locker alone is not passed on then. Whoever sends signals to all processes, like
+// systemd with its default KillMode, reaches the command twice. SIGSTOP and SIGTSTP are
+// not passed on. A locker that is stopped cannot keep a lock on Redis, or notice a loss
+// until it continues.
+//
+// All this holds on Linux. On other Unix systems, locker signals and waits for the process
+// group of the command, and at a terminal for the command alone; on Windows, too, for the
+// command alone.
 //
 // The command finds the name of its lock in LOCKER_NAME, the fencing token in
 // LOCKER_TOKEN, and in LOCKER_RUN what its run is known by. On Linux, nothing that it
 // has started goes on without the lock when locker itself is killed, even by SIGKILL,
 // but for processes that have wiped LOCKER_RUN from their environment, or run as
-// another user, and for what was left behind within its first 20 ms. What a command
-// leaves running that has ended by itself is left alone, and not waited for: as the first
-// process of a container, locker wants an init (docker run --init).
+// another user, and but for the first 20 ms. Processes of other users, as under sudo(8),
+// cannot be signalled: the lock is held until they end. As the first process of a
+// container, locker reaps what nobody else does.
 package main

@@ -23,33 +23,32 @@ func guard(args []string) {
 	killRun(args[1])
 }
 
-// A guarding is a guard process that runs.
-type guarding struct {
-	process *os.Process // nil: there is none
-	input   *os.File    // only this process has it: it ends with it
-}
-
 // startGuard starts the guard of a run. It is not in the way of what waits for the
 // end of our output, our terminal or our directory.
-func startGuard(cookie string) (*guarding, error) {
+func (c *child) startGuard(cookie string) error {
 	in, out, err := os.Pipe()
 	if err != nil {
-		return &guarding{}, err
+		return err
 	}
 	defer func() { _ = in.Close() }()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err == nil {
-		defer func() { _ = null.Close() }()
-		var p *os.Process
-		p, err = os.StartProcess("/proc/self/exe", []string{guardName, cookie}, &os.ProcAttr{
-			Dir: "/", Env: guardEnvironment(), Files: []*os.File{in, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
-		})
-		if err == nil {
-			return &guarding{p, out}, nil
-		}
+	if err != nil {
+		_ = out.Close()
+		return err
 	}
-	_ = out.Close()
-	return &guarding{}, err
+	defer func() { _ = null.Close() }()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{guardName, cookie}, &syscall.ProcAttr{ //nolint:gosec // it is this program
+		Dir: "/", Env: guardEnvironment(), Files: []uintptr{in.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		_ = out.Close()
+		return err
+	}
+	c.others[pid] = true
+	c.guard, c.run = pid, out
+	return nil
 }
 
 // guardEnvironment returns an environment without the cookies of runs that this one is
@@ -58,12 +57,12 @@ func guardEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return hasName(v, envRun) })
 }
 
-// end ends the guard, while it still has a run to guard: it does nothing then.
-func (g *guarding) end() {
-	if g.process == nil {
-		return
+// endGuard ends the guard, while it still has a run to guard: it does nothing then.
+func (c *child) endGuard() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.others[c.guard] {
+		_ = syscall.Kill(c.guard, syscall.SIGKILL)
+		_, _ = syscall.Wait4(c.guard, nil, 0, nil) // not everywhere would somebody else reap it
 	}
-	_ = g.process.Kill()
-	_, _ = g.process.Wait()
-	_ = g.input.Close()
 }

@@ -24,11 +24,12 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 // A place is where the locks of a test are.
 type place struct {
 	*testing.T
-	url string // empty: files in the state directory
-	dir string // the state directory
+	url   string        // empty: files in the state directory
+	dir   string        // the state directory
+	bound time.Duration // what a process takes at most
 }
 
-func newPlace(t *testing.T, url string) *place { return &place{t, url, t.TempDir()} }
+func newPlace(t *testing.T, url string) *place { return &place{t, url, t.TempDir(), bound} }
 
 // file returns the path of a lock's file, whose name needs no quoting.
 func (p *place) file(name string) string { return filepath.Join(p.dir, "locker", name) }
@@ -69,7 +70,7 @@ func (p *place) end(cmd *exec.Cmd) result {
 	if err := cmd.Start(); err != nil {
 		p.Fatal(err)
 	}
-	kill := time.AfterFunc(bound, func() { _ = cmd.Process.Kill() })
+	kill := time.AfterFunc(p.bound, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		p.Fatalf("%q: %v", cmd.Args, err)
@@ -125,7 +126,7 @@ func (p *place) launch(cmd *exec.Cmd) *process {
 	for _, end := range []io.Writer{cmd.Stdout, cmd.Stderr} {
 		_ = end.(*os.File).Close() // it has its own
 	}
-	c.kill = time.AfterFunc(bound, func() { _ = cmd.Process.Kill() })
+	c.kill = time.AfterFunc(p.bound, func() { _ = cmd.Process.Kill() })
 	p.Cleanup(func() {
 		c.kill.Stop()
 		_ = cmd.Process.Kill()
@@ -182,8 +183,9 @@ func (c *process) ended() result {
 const holder = "echo held; read line"
 
 // idle is the end of a command that says when it is ready and then does nothing, so that
-// a trap is run at once: some shells lose signals while they start a process.
-const idle = `sleep 60 >/dev/null 2>&1 & echo ready; wait`
+// a trap is run at once: some shells lose signals while they start a process, and so does
+// the process until it is no shell any more.
+const idle = `sh -c "echo ready; exec sleep 1000 >/dev/null 2>&1" & wait`
 
 // hold starts a run that holds a lock.
 func (p *place) hold(name string) *process {
@@ -213,5 +215,11 @@ func (p *place) eventually(what string, so func() bool) {
 // backends runs a test with files, and with Redis where there is one.
 func backends(t *testing.T, test func(*place)) {
 	t.Run("files", func(t *testing.T) { test(newPlace(t, "")) })
-	t.Run("redis", func(t *testing.T) { test(newPlace(t, "redis://"+redistest.Start(t).Addr)) })
+	t.Run("redis", func(t *testing.T) { test(newPlace(t, onRedis(redistest.Start(t)))) })
+}
+
+// onRedis returns the URL of locks that no process loses, or fails to get, because the
+// machine is so busy that heartbeats or answers are late.
+func onRedis(s *redistest.Server) string {
+	return "redis://" + s.Addr + "?unavailable_timeout=1m&dial_timeout=1m&read_timeout=1m"
 }

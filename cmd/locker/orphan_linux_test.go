@@ -49,7 +49,7 @@ func (p *place) gone(pids ...int) {
 func (p *place) guarded(run int) (guard int) {
 	p.Helper()
 	p.eventually("there is a guard", func() bool {
-		for _, child := range descendants(run) {
+		for _, child := range children(run) { // deeper ones are of runs within it
 			if cmdline, _ := os.ReadFile("/proc/" + strconv.Itoa(child) + "/cmdline"); strings.HasPrefix(string(cmdline), guardName+"\x00") {
 				guard = child
 			}
@@ -115,23 +115,6 @@ func TestKilledInnerRun(t *testing.T) {
 	p.gone(pids...)
 	p.run("run", "--no-wait", "outer", "--", "true").want(t, 1, "", "held by pid "+pid(c))
 	c.release()
-}
-
-// What a command leaves running that has ended is left alone, without a guard, and
-// nobody waits for it.
-func TestDaemonIsLeftAlone(t *testing.T) {
-	p := newPlace(t, "")
-	c := p.start("run", "x", "--", "sh", "-c", `sleep 1000 >/dev/null 2>&1 & echo $! -; read line`)
-	line := c.said(c.stdout, "-")
-	pid, _ := strconv.Atoi(strings.TrimSuffix(line, " -\n"))
-	defer func() { _ = syscall.Kill(pid, syscall.SIGKILL) }()
-	guard := p.guarded(c.Process.Pid)
-	c.release()
-	p.gone(guard)
-	p.run("run", "--no-wait", "x", "--", "true").want(t, 0, "", "")
-	if !alive(pid) {
-		t.Error("it was killed")
-	}
 }
 
 // The guard has nothing open that somebody may wait for, and is in nobody's way.
@@ -200,7 +183,7 @@ func TestLossEndsRunWithin(t *testing.T) {
 // A Redis that is gone is a loss, told at once.
 func TestLossOnRedis(t *testing.T) {
 	s := redistest.Start(t)
-	p := newPlace(t, "redis://"+s.Addr)
+	p := newPlace(t, onRedis(s))
 	c := p.start("run", "x", "--", "sh", "-c", tree)
 	pids := c.pids()
 	began := time.Now()

@@ -11,25 +11,22 @@ import (
 
 // descendants returns the processes that a process has started, directly or not.
 func descendants(pid int) (all []int) {
-	dir := "/proc/" + strconv.Itoa(pid) + "/task"
-	tasks, _ := os.ReadDir(dir) // none if it has just ended
-	for _, t := range tasks {
-		children, _ := os.ReadFile(dir + "/" + t.Name() + "/children") //nolint:gosec // the kernel names it
-		for _, field := range bytes.Fields(children) {
-			if child, err := strconv.Atoi(string(field)); err == nil {
-				all = append(all, child)
-				all = append(all, descendants(child)...)
-			}
-		}
+	for _, child := range children(pid) {
+		all = append(append(all, child), descendants(child)...)
 	}
 	return all
 }
 
-// ofRun returns the processes that belong to a run.
-func ofRun(cookie string) (pids []int) {
-	for _, pid := range processes() {
-		if slices.Contains(runsOf(pid), cookie) {
-			pids = append(pids, pid)
+// children returns the children of a process: none if it has just ended.
+func children(pid int) (pids []int) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	tasks, _ := os.ReadDir(dir)
+	for _, t := range tasks {
+		list, _ := os.ReadFile(dir + "/" + t.Name() + "/children") //nolint:gosec // the kernel names it
+		for _, field := range bytes.Fields(list) {
+			if child, err := strconv.Atoi(string(field)); err == nil {
+				pids = append(pids, child)
+			}
 		}
 	}
 	return pids

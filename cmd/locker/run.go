@@ -56,11 +56,13 @@ func (p *program) runCommand() *cli.Command {
 		Usage:     "run a command while a lock is held",
 		UsageText: "locker run [options] NAME [options] -- COMMAND [ARGS...]",
 		Description: "Waits for the lock, without limit unless --timeout or --no-wait is given, runs the\n" +
-			"command, and gives the lock back when it has ended. All after -- is the command. Its\n" +
+			"command, and gives the lock back when it and what it has started have ended (but for\n" +
+			"daemons, which have a session of their own). All after -- is the command. Its\n" +
 			"exit status is that of locker, 128+n if signal n has ended it; own ones are 1 (another\n" +
 			"holds the lock), 2 (usage), 69 (locks cannot be reached), 75 (the lock was lost), 126\n" +
-			"(the command cannot be executed) and 127 (it was not found). Signals are passed on. The\n" +
-			"command has LOCKER_NAME and LOCKER_TOKEN in its environment.",
+			"(the command cannot be executed) and 127 (it was not found). Signals are passed on to\n" +
+			"the command and what it has started; what runs on for --grace after SIGTERM is killed.\n" +
+			"The command has LOCKER_NAME and LOCKER_TOKEN in its environment.",
 		Flags: []cli.Flag{
 			statusFlag("conflict-exit-code", "E", "the exit `STATUS` when another holds the lock", 1, &r.statusConflict),
 			statusFlag("lost-exit-code", "L", "the exit `STATUS` when the lock was lost", 75, &r.statusLost),
@@ -74,7 +76,7 @@ func (p *program) runCommand() *cli.Command {
 					return nil
 				},
 			},
-			&cli.DurationFlag{Name: "grace", Usage: "how long a command may take to end after a loss", Value: 10 * time.Second, Destination: &r.grace, Validator: notNegative},
+			&cli.DurationFlag{Name: "grace", Usage: "how long a command may take to end after SIGTERM or a loss, before SIGKILL", Value: 10 * time.Second, Destination: &r.grace, Validator: notNegative},
 		},
 		MutuallyExclusiveFlags: []cli.MutuallyExclusiveFlags{{Flags: [][]cli.Flag{
 			{&cli.DurationFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "wait no longer than `D`, like 30s", Destination: &r.timeout, Validator: notNegative, HideDefault: true}},

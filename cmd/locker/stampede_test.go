@@ -15,8 +15,10 @@ import (
 	"github.com/golocker/locker/internal/redistest"
 )
 
-// many is how many runs there are at once.
-const many = 200
+const (
+	many   = 200 // runs at once
+	queued = 20  // runs that begin one after the other
+)
 
 // record is a command that records its begin and its end.
 const record = `echo "begin $1" >>"$2"; echo "end $1" >>"$2"`
@@ -51,6 +53,7 @@ func recorded(t *testing.T, file string) (order []string) {
 func TestManyAtOnce(t *testing.T) {
 	inotifytest.UseUp(t)
 	p := newPlace(t, "")
+	p.bound *= many // each waits for all before it
 	file := filepath.Join(t.TempDir(), "record")
 	var runs sync.WaitGroup
 	for i := range many {
@@ -66,16 +69,16 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// On Redis, many runs that wait at once have their turns in the order in which they have
+// On Redis, runs that wait have their turns in the order in which they have
 // come: each begins to wait when the one before does.
 func TestManyInOrder(t *testing.T) {
 	s := redistest.Start(t)
-	// No waiter is to be put out of the queue, however busy the machine is.
-	p := newPlace(t, "redis://"+s.Addr+"?unavailable_timeout=1m")
+	p := newPlace(t, onRedis(s))
+	p.bound *= queued // each waits for all before it, and for all that begin after it
 	file := filepath.Join(t.TempDir(), "record")
 	h := p.hold("x")
 	var runs sync.WaitGroup
-	for i := range many {
+	for i := range queued {
 		cmd := p.recorder(i, file)
 		runs.Go(func() {
 			if r := p.end(cmd); r.status != 0 {
@@ -87,7 +90,7 @@ func TestManyInOrder(t *testing.T) {
 	h.release()
 	runs.Wait()
 	got := recorded(t, file)
-	for i := range many {
+	for i := range queued {
 		if len(got) <= i || got[i] != fmt.Sprint(i) {
 			t.Fatalf("the order is %v", got)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,60 +75,127 @@ type supervision struct {
 	lock  locker.Lock
 	child *child
 	lost  error
+
+	ended     time.Time     // when the command has: what it has started may be left
+	signalled time.Time     // when a signal came that asks to end
+	deadline  time.Time     // when what is left is killed; zero: nothing has to end
+	tick      *time.Timer   // when to look what is left
+	pause     time.Duration // until the next look, when the command has ended
+	told      bool          // what is left, or that it is killed
 }
 
-// wait returns the exit status of the command when it has ended. It passes signals on,
-// and does what is to be done when the lock is lost.
-func (s *supervision) wait(signals <-chan os.Signal) int {
+// wait returns the exit status of the command when nothing of it is left. It passes
+// signals on, and does what is to be done when the lock is lost.
+func (s *supervision) wait(signals <-chan os.Signal) (status int) {
 	ended := make(chan int, 1)
 	go func() { ended <- s.child.wait() }()
-	timer := time.NewTimer(settled)
-	defer timer.Stop()
-	guarded := &guarding{}
-	defer func() { guarded.end() }()
+	settle := time.NewTimer(settled)
+	defer settle.Stop()
+	s.tick = time.NewTimer(0)
+	s.tick.Stop() // nothing is due yet
+	defer s.child.endGuard()
 	var done <-chan struct{}
-	var deadline time.Time // after a loss: when what is left of the command is killed
 	for {
 		select {
-		case status := <-ended:
-			s.child.bury(s.cookie, deadline)
-			return status
-		case sig := <-signals:
-			s.child.pass(sig)
-		case <-timer.C:
-			if s.lost != nil {
-				s.child.kill(s.cookie)
-				continue
+		case status = <-ended:
+			s.ended = time.Now()
+			if s.ended.Sub(s.signalled) < s.grace {
+				s.end() // which the signal asked for
 			}
-			var err error
-			if guarded, err = startGuard(s.cookie); err != nil && !s.quiet {
+			if s.over() {
+				return status
+			}
+		case sig := <-signals:
+			s.pass(sig)
+		case <-settle.C:
+			if err := s.child.startGuard(s.cookie); err != nil && !s.quiet {
 				s.say("without a guard, processes of the command can outlive this one: %v", err)
 			}
 			done = s.lock.Done()
 		case <-done:
 			done = nil
 			s.lost = s.lock.Err()
-			deadline = s.lose()
-			if !deadline.IsZero() {
-				timer.Reset(time.Until(deadline))
+			s.lose()
+		case <-s.tick.C:
+			if s.over() {
+				return status
 			}
 		}
 	}
 }
 
-// lose tells the loss, and has the command end as --on-loss says. It returns until when
-// it may take.
-func (s *supervision) lose() (deadline time.Time) {
-	text, then := "goes on without it", func() {}
+// pass passes a signal on. SIGTERM has the command end, within the grace. The others may
+// mean something else to it, like SIGHUP or the Ctrl-C of a shell: with them it ends if it
+// wants to, and what it leaves then has to.
+func (s *supervision) pass(sig os.Signal) {
+	s.child.pass(s.cookie, sig)
+	if !ends(sig) {
+		return
+	}
+	s.signalled = time.Now()
+	switch {
+	case sig == syscall.SIGTERM:
+		s.limit(s.grace)
+	case !s.ended.IsZero():
+		s.end()
+	}
+}
+
+// end asks the command and all that it has started to end, unless they are to already.
+func (s *supervision) end() {
+	if s.deadline.IsZero() {
+		s.child.terminate(s.cookie)
+		s.limit(s.grace)
+	}
+}
+
+// limit has what is left killed after the grace, or when that was to happen anyway.
+func (s *supervision) limit(grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	if s.deadline.IsZero() || deadline.Before(s.deadline) {
+		s.deadline = deadline
+		s.tick.Reset(grace)
+	}
+}
+
+// over reports whether the command has ended, and nothing is left of it. Else it does
+// what is due, and has the tick come again.
+func (s *supervision) over() bool {
+	var left []int
+	if !s.ended.IsZero() {
+		if left = s.child.left(!s.deadline.IsZero()); len(left) == 0 {
+			return true
+		}
+	}
+	due := !s.deadline.IsZero() && !time.Now().Before(s.deadline)
+	if due {
+		s.child.kill(s.cookie)
+	}
+	switch {
+	case s.told || s.lost != nil:
+	case due:
+		s.told = true
+		s.say("the command under %s has not ended within %v, and is killed", quoted(s.name), s.grace)
+	case s.deadline.IsZero() && time.Since(s.ended) > waitDelay && !s.quiet:
+		s.told = true
+		s.say("the command has ended, and %s is held until what it has left running ends: pid %s", quoted(s.name), strings.Trim(fmt.Sprint(left), "[]"))
+	}
+	s.pause = min(max(2*s.pause, time.Millisecond), 100*time.Millisecond)
+	s.tick.Reset(s.pause)
+	return false
+}
+
+// lose tells the loss, and has the command end as --on-loss says.
+func (s *supervision) lose() {
+	text := "goes on without it"
 	switch s.onLoss {
 	case onLossTerm:
-		deadline = time.Now().Add(s.grace)
-		text, then = "is told to end", func() { s.child.terminate(s.cookie) }
+		text = "is told to end"
+		s.end()
 	case onLossKill:
-		deadline = time.Now()
-		text, then = "is killed", func() { s.child.kill(s.cookie) }
+		text = "is killed"
+		s.child.kill(s.cookie)
+		s.limit(0)
 	}
-	then()
 	s.say("the lock %s is lost, and the command %s: %v", quoted(s.name), text, cause(s.lost))
-	return deadline
 }

@@ -25,10 +25,17 @@ const (
 	nodeTimeout = 1000 // in milliseconds
 )
 
+// RequireCluster skips the test if the server that the tests start has no channels of shards.
+func RequireCluster(t testing.TB) {
+	t.Helper()
+	RequireVersion(t, 7, 0, "a Cluster of this library needs sharded channels")
+}
+
 // StartCluster starts a Cluster. A primary that does not answer for a second is
 // replaced by its replica.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
+	RequireCluster(t)
 	c := &Cluster{t: t, elected: make(map[*Server]time.Time)}
 	for i := range 2 * shards {
 		_, bus, _ := net.SplitHostPort(freeAddr(t))

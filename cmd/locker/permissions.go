@@ -120,7 +120,7 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 	var missing, optional []string
 	unknown := false
 	tell := func(p probe, err error) {
-		why, denied := denial(err)
+		why, denied := denial(p.permission, err)
 		switch {
 		case !denied && err != nil && !redis.HasErrorPrefix(err, "NOSCRIPT") && !errors.Is(err, redis.Nil):
 			unknown = true
@@ -156,8 +156,9 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 	return nil
 }
 
-// denial returns why Redis has refused a command, if it is for good.
-func denial(err error) (why string, denied bool) {
+// denial returns why Redis has refused a command, if it is for good. Redis 6.2 names the
+// command without its subcommand.
+func denial(permission string, err error) (why string, denied bool) {
 	if err == nil {
 		return "", false
 	}
@@ -167,8 +168,10 @@ func denial(err error) (why string, denied bool) {
 		return text, true
 	case !redis.HasErrorPrefix(err, "NOPERM"):
 		return "", false
-	case strings.Contains(text, "one of the"): // keys or channels used as arguments
+	case strings.Contains(text, "permissions to access "): // a key or a channel, in the words of the server's version
 		return text + " (do all names of locks begin alike? then --prefix has to say so)", true
+	case !strings.Contains(text, "'"+permission+"'"):
+		return text + " ('" + permission + "')", true
 	default:
 		return text, true
 	}

@@ -54,6 +54,7 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 		return conn, nil
 	}
 	client := redis.NewClient(o)
+	client.AddHook(subcommandNamer{})
 	single := client.Conn()
 	d := &dialed{conn: conn, runID: "-", clientID: "-", close: func() { _, _, _ = single.Close(), client.Close(), conn.Close() }}
 	info := single.Info(ctx, "server")
@@ -127,7 +128,8 @@ func (c *tlsSetUp) Write(b []byte) (int, error) {
 // not a Redis, does not know the command, else err.
 func serverLacks(err error) error {
 	var reply redis.Error
-	if errors.As(err, &reply) && !strings.Contains(strings.ToLower(reply.Error()), "auth") { // which was to be done before
+	if errors.As(err, &reply) && !redis.HasErrorPrefix(err, "NOPERM") && // which names the user, too
+		!strings.Contains(strings.ToLower(reply.Error()), "auth") { // which was to be done before
 		for _, text := range []string{"unknown", "Unknown", "not supported"} {
 			if strings.Contains(reply.Error(), text) {
 				return nil

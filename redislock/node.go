@@ -158,6 +158,7 @@ func (n *node) client() *redis.Client {
 	defer n.mu.Unlock()
 	if n.commands == nil {
 		n.commands = redis.NewClient(n.ownOptions())
+		n.commands.AddHook(subcommandNamer{})
 	}
 	return n.commands
 }

@@ -95,6 +95,9 @@ func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) err
 // isRedirect reports whether a server says that it does not have the slot, or that
 // it is about to give it away.
 func isRedirect(err error) bool {
+	if err == nil {
+		return false
+	}
 	return hasPrefix(err, "MOVED ") || hasPrefix(err, "ASK ") || hasPrefix(err, "TRYAGAIN") || hasPrefix(err, "CLUSTERDOWN")
 }
 

@@ -67,7 +67,7 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		recent:       make(map[string]struct{}),
 		done:         make(chan struct{}),
 	}
-	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
+	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone, mark: ":l:" + id, on: make(map[string]struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = s.wire.conn.Close() })
 	err = s.greet(ctx)
 	stop()
@@ -294,10 +294,20 @@ func (s *session) contendedSince(name string, d time.Duration) bool {
 
 // insist ends the session if the server has refused what it must not refuse: to
 // leave a channel, or to subscribe to that of one who waits. The session would
-// stay on a channel, or be missing, without knowing; its end puts that right.
+// stay on a channel, or be missing, without knowing; its end puts that right. Redis
+// from 7.4 on does not let a channel of a shard be left while its slot is on its way to
+// another, or at a replica.
 func (s *session) insist(err error) {
-	if _, refused := errors.AsType[serverError](err); refused && s.ended() == nil && !isRedirect(err) { // then the channel is gone anyway
+	if _, refused := errors.AsType[serverError](err); refused && s.ended() == nil {
 		s.end(fmt.Errorf("the server refuses to change a subscription: %w", err))
+	}
+}
+
+// insistOnWait is insist for the channel of one who waits. Where its slot is another
+// shard's, the next look says so.
+func (s *session) insistOnWait(_ reply, err error) {
+	if !isRedirect(err) {
+		s.insist(err)
 	}
 }
 

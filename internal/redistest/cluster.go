@@ -136,12 +136,17 @@ func (c *Cluster) At(addr string) *Server {
 	return nil
 }
 
+// BeginMove begins to move a slot to another primary.
+func (c *Cluster) BeginMove(slot int, from, to *Server) {
+	c.t.Helper()
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", from.Do("CLUSTER", "MYID"))
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.Do("CLUSTER", "MYID"))
+}
+
 // Move gives a slot, and the keys in it, to another primary.
 func (c *Cluster) Move(slot int, from, to *Server) {
 	c.t.Helper()
-	fromID, toID := from.Do("CLUSTER", "MYID"), to.Do("CLUSTER", "MYID")
-	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
-	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	c.BeginMove(slot, from, to)
 	host, port, _ := net.SplitHostPort(to.Addr)
 	for {
 		keys, _ := from.Do("CLUSTER", "GETKEYSINSLOT", slot, 100).([]any)
@@ -153,7 +158,7 @@ func (c *Cluster) Move(slot int, from, to *Server) {
 		}
 	}
 	for _, s := range []*Server{to, from} {
-		s.Do("CLUSTER", "SETSLOT", slot, "NODE", toID)
+		s.Do("CLUSTER", "SETSLOT", slot, "NODE", to.Do("CLUSTER", "MYID"))
 	}
 }
 

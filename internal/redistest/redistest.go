@@ -285,8 +285,16 @@ func (s *Server) Raw() *Raw {
 	return &Raw{t: s.t, conn: conn, r: bufio.NewReader(conn)}
 }
 
-// Do sends a command, and waits for the first line of its answer.
+// Do sends a command, and waits for the first line of its answer, which is no error.
 func (c *Raw) Do(words ...string) {
+	c.t.Helper()
+	if line := c.Ask(words...); strings.HasPrefix(line, "-") {
+		c.t.Fatalf("%v: %q", words, line)
+	}
+}
+
+// Ask sends a command and returns the first line of its answer.
+func (c *Raw) Ask(words ...string) string {
 	c.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -298,9 +306,10 @@ func (c *Raw) Do(words ...string) {
 	if err == nil {
 		line, err = c.Read()
 	}
-	if err != nil || strings.HasPrefix(line, "-") {
-		c.t.Fatalf("%v: %q, %v", words, line, err)
+	if err != nil {
+		c.t.Fatalf("%v: %v", words, err)
 	}
+	return line
 }
 
 // Read returns the next line that the server sends.

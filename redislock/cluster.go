@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -183,24 +184,51 @@ func (c *cluster) ask() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		c.slots, c.known, c.fresh = nil, nil, true
+		c.slots, c.known = nil, nil
 		for _, s := range shards {
 			for i, member := range s.Nodes {
-				if c.nodes[member.Addr] == nil {
-					c.nodes[member.Addr] = c.newNode(member.Addr)
-				}
 				if i == 0 {
 					c.slots = append(c.slots, slotRange{s.Start, s.End, member.Addr})
 				}
-				if n := c.nodes[member.Addr]; !slices.Contains(c.known, n) {
+				if n := c.node(member.Addr); !slices.Contains(c.known, n) {
 					c.known = append(c.known, n)
 				}
 			}
 		}
+		c.fresh = c.forgetOthers()
 	}
 	c.askErr = err
 	close(c.asking)
 	c.asking = nil
+}
+
+// node returns the node at an address. mu is held.
+func (c *cluster) node(addr string) *node {
+	if c.nodes[addr] == nil {
+		c.nodes[addr] = c.newNode(addr)
+	}
+	return c.nodes[addr]
+}
+
+// forgetOthers ends the nodes that have left the cluster, and reports whether all of these
+// have ended: one that has locks yet, or those who wait for one, loses them first, or the
+// cluster names it again. mu is held.
+func (c *cluster) forgetOthers() (all bool) {
+	all = true
+	for addr, n := range c.nodes {
+		switch {
+		case slices.Contains(c.known, n):
+		case n.inUse():
+			all = false
+		default:
+			delete(c.nodes, addr)
+			c.running.Go(func() {
+				n.end()
+				_ = n.close() // nobody is to know
+			})
+		}
+	}
+	return all
 }
 
 // newNode returns a node of the cluster. A connection of a client that reads from
@@ -227,22 +255,41 @@ const nextAsked = 50 * time.Millisecond
 
 // load returns the slots and the nodes that have them. It is asked for when a node
 // has failed: the user's client would take its time with that one, as it dials it
-// several times.
+// several times. This one says where to begin.
 func (c *cluster) load() ([]redis.ClusterSlot, error) {
 	if custom := c.client.Options().ClusterSlots; custom != nil {
-		if err := c.learn(c.ctx); err != nil {
-			return nil, err
+		if c.template == nil {
+			if _, err := c.learn(c.ctx); err != nil {
+				return nil, err
+			}
 		}
 		return custom(c.ctx)
 	}
 	c.mu.Lock()
 	known := slices.Clone(c.known)
 	c.mu.Unlock()
+	if shards, _ := c.askAny(known, c.options.UnavailableTimeout); shards != nil {
+		return shards, nil
+	}
+	// All have gone, or it is the first time.
+	known, err := c.learn(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.askAny(known, connectTimeout(c.template))
+}
+
+// askAny returns the first answer of nodes, each of which has some time for it.
+func (c *cluster) askAny(known []*node, timeout time.Duration) (shards []redis.ClusterSlot, err error) {
 	// In no order: an answer that is out of date is not to be the first each time.
 	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] }) //nolint:gosec // spreads load
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
-	answers := make(chan []redis.ClusterSlot, len(known)) // nil: there is none
+	type answer struct {
+		shards []redis.ClusterSlot
+		err    error
+	}
+	answers := make(chan answer, len(known))
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for asked, failed := 0, 0; failed < len(known); {
@@ -254,52 +301,72 @@ func (c *cluster) load() ([]redis.ClusterSlot, error) {
 			n := known[asked]
 			asked++
 			c.running.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx, c.options.UnavailableTimeout) // go-redis heeds no other end of ctx
+				ctx, cancel := context.WithTimeout(ctx, timeout) // go-redis heeds no other end of ctx
 				defer cancel()
-				shards, err := slotsBy(ctx, n.client().Process)
-				if err != nil {
-					shards = nil
-				}
-				answers <- shards
+				shards, err := n.slots(ctx)
+				answers <- answer{shards, err}
 			})
 			next.Reset(nextAsked)
-		case shards := <-answers:
-			if shards != nil {
-				return shards, nil
+		case a := <-answers:
+			if a.err == nil {
+				return a.shards, nil
 			}
+			err = a.err
 			failed++
 			next.Reset(0)
 		}
 	}
-	// All have gone, or it is the first time: the user's client knows where to begin.
-	if err := c.learn(ctx); err != nil {
-		return nil, err
-	}
-	return slotsBy(ctx, c.client.Process)
+	return nil, err
 }
 
-// learn finds out the options of the clients of the nodes.
-func (c *cluster) learn(ctx context.Context) error {
-	if c.template != nil {
+// learn returns the nodes that the user's client knows, and finds out the options for all.
+func (c *cluster) learn(ctx context.Context) (nodes []*node, err error) {
+	err = c.client.ForEachMaster(ctx, func(_ context.Context, client *redis.Client) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.template = client.Options()
+		nodes = append(nodes, c.node(c.template.Addr))
 		return nil
-	}
-	any, err := c.client.MasterForKey(ctx, "")
-	if err == nil {
-		c.template = any.Options()
-	}
-	return err
+	})
+	return nodes, err
 }
 
-// slotsBy has a client ask for the slots. Not by CLUSTER SHARDS: this gives the port
-// that is for TLS, or the other one.
-func slotsBy(ctx context.Context, process func(context.Context, redis.Cmder) error) ([]redis.ClusterSlot, error) {
-	command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
-	_ = process(ctx, command)
-	shards, err := command.Result()
+// slots asks a node for the slots. Not by CLUSTER SHARDS: this gives the port that is for
+// TLS, or the other one.
+func (n *node) slots(ctx context.Context) ([]redis.ClusterSlot, error) {
+	shards, err := n.client().ClusterSlots(ctx).Result()
 	if err == nil && len(shards) == 0 {
 		err = errors.New("no shard of the cluster has slots")
 	}
+	reachable(shards, n.user.Addr)
 	return shards, err
+}
+
+// reachable puts addresses in the place of those that can be reached from nowhere else, as
+// go-redis does: a node that announces a loopback address is at that of the node that was
+// asked, if this is none, and one that announces port 0, for want of one without TLS, at
+// its port.
+func reachable(shards []redis.ClusterSlot, asked string) {
+	host, port, err := net.SplitHostPort(asked)
+	if err != nil {
+		return
+	}
+	here := host == "localhost" || strings.HasSuffix(host, ".docker.internal") || net.ParseIP(host).IsLoopback()
+	for _, s := range shards {
+		for i, member := range s.Nodes {
+			h, p, err := net.SplitHostPort(member.Addr)
+			if err != nil {
+				continue
+			}
+			if !here && net.ParseIP(h).IsLoopback() {
+				h = host
+			}
+			if p == "0" {
+				p = port
+			}
+			s.Nodes[i].Addr = net.JoinHostPort(h, p)
+		}
+	}
 }
 
 // has reports whether a node has a slot, as far as is known.

@@ -31,7 +31,7 @@ type dialed struct {
 // name, by which it is known that it is this one that is to be killed. It takes the
 // time that they give.
 func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit(user.DialTimeout)+2*limit(user.ReadTimeout))
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout(user))
 	defer cancel()
 	conn, err := user.Dialer(ctx, user.Network, user.Addr)
 	if err != nil {
@@ -77,6 +77,11 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 	}
 	d.runID = field(info.Val(), "run_id")
 	return d, nil
+}
+
+// connectTimeout is how long it may take to connect and to set the connection up.
+func connectTimeout(user *redis.Options) time.Duration {
+	return limit(user.DialTimeout) + 2*limit(user.ReadTimeout)
 }
 
 // dialError says what took too long where a dialer says no more than that a ctx has

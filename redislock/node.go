@@ -22,7 +22,8 @@ type node struct {
 	mu       sync.Mutex
 	links    map[string]*link // guarded by mu: by the channel of the lock, with PortalockerNames; else the one of all locks, by ""
 	commands *redis.Client    // guarded by mu: for scripts that do not run on the session
-	closed   bool             // guarded by mu
+	closed   bool             // guarded by mu: sessions end
+	left     bool             // guarded by mu: commands is closed
 }
 
 // A link is a session and what comes after it. The fields are guarded by node.mu.
@@ -125,6 +126,18 @@ func (n *node) open(ctx context.Context, channel string) (s *session, opened boo
 	return l.session, true, l.openErr
 }
 
+// inUse reports whether a session has, or is about to have, a part in a lock.
+func (n *node) inUse() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		if l.opening != nil || l.session != nil && l.session.inUse() {
+			return true
+		}
+	}
+	return false
+}
+
 // openNew opens a session for all who wait for one.
 func (n *node) openNew(l *link, key string) {
 	// No caller's ctx: one that ends would end it for all. dial bounds it.
@@ -159,6 +172,9 @@ func (n *node) client() *redis.Client {
 	if n.commands == nil {
 		n.commands = redis.NewClient(n.ownOptions())
 		n.commands.AddHook(subcommandNamer{})
+		if n.left {
+			_ = n.commands.Close()
+		}
 	}
 	return n.commands
 }
@@ -196,8 +212,11 @@ func (n *node) end() {
 	ending.Wait()
 }
 
-// close frees what the node uses, when it has ended and nothing is under way.
+// close frees what the node uses, when it has ended.
 func (n *node) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.left = true
 	if n.commands == nil {
 		return nil
 	}

@@ -232,6 +232,13 @@ func (s *session) gone(channel string) {
 	}
 }
 
+// inUse reports whether the session has a part in any lock.
+func (s *session) inUse() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause == nil && len(s.members) > 0
+}
+
 // noteContended remembers that others wait for a lock, or hold it. mu is held.
 func (s *session) noteContended(name string) {
 	if len(s.crowded) >= maxCrowded {

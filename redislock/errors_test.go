@@ -23,6 +23,8 @@ func TestNewRefuses(t *testing.T) {
 	defer cluster.Close()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer ring.Close()
+	failover := redis.NewFailoverClusterClient(&redis.FailoverOptions{MasterName: "locks", SentinelAddrs: []string{"127.0.0.1:1"}})
+	defer failover.Close()
 	client := redistest.Client(t, "127.0.0.1:1", nil)
 	var none *redis.Client
 	for _, tt := range []struct {
@@ -34,6 +36,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nil", nil, nil, "nil"},
 		{"nil pointer", none, nil, "nil"},
 		{"Ring", ring, nil, "*redis.Ring"},
+		{"Cluster client for Sentinel", failover, nil, "redis.NewFailoverClient "},
 		{"PortalockerNames in a Cluster", cluster, &redislock.Options{PortalockerNames: true}, "Options.PortalockerNames"},
 
 		{"SettleTime", client, &redislock.Options{SettleTime: -1}, "SettleTime"},

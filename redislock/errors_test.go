@@ -96,7 +96,11 @@ func TestUnavailable(t *testing.T) {
 		}},
 		{"subscribe denied", "'subscribe'", deny("subscribe")},
 		{"evalsha denied", "'evalsha'", deny("evalsha")},
-		{"info denied", "'info'", deny("info")},
+		{"info denied is no matter", "", deny("info")},
+		{"dangerous commands denied are no matter", "", func(t *testing.T) *redis.Client {
+			redistest.RequireVersion(t, 7, 0, "it counts all that CLIENT does among them")
+			return deny("@dangerous")(t)
+		}},
 		{"set denied", "'set' in a script", deny("set")},
 		{"numsub denied", "'pubsub numsub' in a script", deny("pubsub|numsub")},
 		{"publish denied", "'publish'", deny("publish")},

@@ -75,6 +75,9 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		s.end(err)
 		return nil, err
 	}
+	if conn.infoDenied {
+		n.log.Debug("'info' is denied: whether the server was restarted is not known", "session", id)
+	}
 	if s.fast && n.options.Linger > 0 {
 		s.about += lingerMark
 	}
@@ -119,7 +122,7 @@ func (s *session) greet(ctx context.Context) error {
 		err = confirmation.err()
 	}
 	if err != nil {
-		return err
+		return orProxy(err)
 	}
 	s.wire.resp3 = confirmation.kind == '>'
 	var refused bool

@@ -77,7 +77,7 @@ func probes(name string) []probe {
 	const hungHolders = "a holder that hangs keeps its lock"
 	key := name + "-probe"
 	return []probe{
-		{"info", "", []any{"INFO", "server"}},
+		{"info", "after a restart of Redis, or a failover, a lock is free as soon as after the crash of its holder", []any{"INFO", "server"}},
 		{"ping", "an idle connection is not checked", []any{"PING"}},
 		{"client|id", "", []any{"CLIENT", "ID"}},
 		{"client|setname", "", []any{"CLIENT", "SETNAME", "locker:check"}},
@@ -86,8 +86,8 @@ func probes(name string) []probe {
 		{"publish", "", []any{"PUBLISH", name + ":h:probe", ""}},
 		{"pubsub|numsub", "", []any{"PUBSUB", "NUMSUB", name}},
 		{"pubsub|channels", "", []any{"PUBSUB", "CHANNELS", name}},
-		{"eval", "", []any{"EVAL", "return 1", 0}},
-		{"evalsha", "", []any{"EVALSHA", strings.Repeat("0", 40), 0}}, // there is none: NOSCRIPT
+		{"eval", "", []any{"EVAL", "return 1", 1, key}},
+		{"evalsha", "", []any{"EVALSHA", strings.Repeat("0", 40), 1, key}}, // there is none: NOSCRIPT
 		{"time", "", []any{"TIME"}},
 		{"scan", "locker status has to be told which locks to show", []any{"SCAN", 0, "COUNT", 1}},
 		{"mget", "", []any{"MGET", key}},

@@ -78,7 +78,9 @@ func TestNodesThatHaveLeftAreForgotten(t *testing.T) {
 		t.Skip("it takes a while, and -short is set")
 	}
 	servers := redistest.StartCluster(t)
-	first, err := servers.Client(nil).ClusterSlots(t.Context()).Result()
+	command := redis.NewClusterSlotsCmd(t.Context(), "cluster", "slots")
+	_ = servers.Client(nil).Process(t.Context(), command)
+	first, err := command.Result()
 	if err != nil {
 		t.Fatal(err)
 	}

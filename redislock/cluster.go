@@ -334,7 +334,9 @@ func (c *cluster) learn(ctx context.Context) (nodes []*node, err error) {
 // slots asks a node for the slots. Not by CLUSTER SHARDS: this gives the port that is for
 // TLS, or the other one.
 func (n *node) slots(ctx context.Context) ([]redis.ClusterSlot, error) {
-	shards, err := n.client().ClusterSlots(ctx).Result()
+	command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
+	_ = n.client().Process(ctx, command)
+	shards, err := command.Result()
 	if err == nil && len(shards) == 0 {
 		err = errors.New("no shard of the cluster has slots")
 	}

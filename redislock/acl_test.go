@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -63,7 +64,8 @@ func nothingDenied(t testing.TB, s *redistest.Server) {
 	t.Helper()
 	for _, entry := range s.Do("ACL", "LOG").([]any) {
 		e := entry.(map[any]any)
-		if e["object"] != "client|setinfo" { // go-redis asks for it, of servers from 7.2 on, and does without
+		// go-redis asks for client|setinfo, and does without. Redis 6.2 names no subcommand.
+		if e["object"] != "client|setinfo" && e["object"] != "client" {
 			t.Errorf("the server has denied a %v: %v", e["reason"], e["object"])
 		}
 	}
@@ -117,10 +119,10 @@ func TestOutsideOfThePrefix(t *testing.T) {
 		drop, add  string // rules
 		says       string
 	}{
-		{"channel", "other", "~myapp:*", "~*", "permissions to access one of the channels"},
-		{"key", "other", "&myapp:*", "&*", "permissions to access one of the keys"},
-		{"channel or key", "other", "", "", "permissions to access one of the "},
-		{"channel of the session", "myapp:x", "&locker:session:*", "", "permissions to access one of the channels"},
+		{"channel", "other", "~myapp:*", "~*", "channel"},
+		{"key", "other", "&myapp:*", "&*", "key"},
+		{"channel or key", "other", "", "", ""},
+		{"channel of the session", "myapp:x", "&locker:session:*", "", "channel"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := redistest.Start(t)
@@ -129,17 +131,31 @@ func TestOutsideOfThePrefix(t *testing.T) {
 				rules = append(rules, tt.add)
 			}
 			setUser(s, "myapp", rules)
+			says := regexp.MustCompile("(?i)no permissions to access (a|one of the) " + tt.says)
 			protocols(t, func(t *testing.T, protocol int) {
 				l := openWith(t, s.Client(userOptions("myapp", protocol)), nil)
 				for range 20 { // with RESP2, two answers come in any order
 					_, err := l.Acquire(t.Context(), tt.lock)
-					if !errors.Is(err, locker.ErrUnavailable) || !strings.Contains(err.Error(), tt.says) {
-						t.Fatalf("Acquire(%q): %v, want ErrUnavailable that says %q", tt.lock, err, tt.says)
+					if !errors.Is(err, locker.ErrUnavailable) || !says.MatchString(err.Error()) {
+						t.Fatalf("Acquire(%q): %v, want ErrUnavailable that says %q", tt.lock, err, says)
 					}
 				}
 			})
 		})
 	}
+}
+
+// denying returns rules that deny one of the README's permissions to a user who has all.
+// Redis 6.2 knows none for a subcommand: the others are permitted.
+func denying(t testing.TB, permission string) []string {
+	command, _, _ := strings.Cut(permission, "|")
+	rules := []string{"-" + command}
+	for _, rule := range readmeRules(t) {
+		if strings.HasPrefix(rule, "+"+command+"|") && rule != "+"+permission {
+			rules = append(rules, rule)
+		}
+	}
+	return rules
 }
 
 func without(rules []string, rule string) []string {

@@ -306,7 +306,7 @@ func (c *claim) abandon(end func()) {
 	}
 	var before []command
 	if c.queued && c.wait && !c.waits {
-		before = append(before, s.wire.subscribe(func(_ reply, err error) { s.insist(err) }, c.waitChannel))
+		before = append(before, s.wire.subscribe(s.insistOnWait, c.waitChannel))
 	}
 	if strings.HasPrefix(text, "won ") {
 		c.told = true // whoever waits

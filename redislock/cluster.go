@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -175,24 +174,48 @@ func (c *cluster) ask() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		c.slots, c.known, c.fresh = nil, nil, true
+		c.slots, c.known = nil, nil
 		for _, s := range shards {
 			for i, member := range s.Nodes {
-				if c.nodes[member.Addr] == nil {
-					c.nodes[member.Addr] = c.newNode(member.Addr)
-				}
 				if i == 0 {
 					c.slots = append(c.slots, slotRange{s.Start, s.End, member.Addr})
 				}
-				if n := c.nodes[member.Addr]; !slices.Contains(c.known, n) {
+				if n := c.node(member.Addr); !slices.Contains(c.known, n) {
 					c.known = append(c.known, n)
 				}
 			}
 		}
+		c.fresh = c.forgetOthers()
 	}
 	c.askErr = err
 	close(c.asking)
 	c.asking = nil
+}
+
+// node returns the node at an address. mu is held.
+func (c *cluster) node(addr string) *node {
+	if c.nodes[addr] == nil {
+		c.nodes[addr] = c.newNode(addr)
+	}
+	return c.nodes[addr]
+}
+
+// forgetOthers ends the nodes that have left the cluster, and reports whether all of these
+// have ended: one that has locks yet, or those who wait for one, loses them first, or the
+// cluster names it again. mu is held.
+func (c *cluster) forgetOthers() (all bool) {
+	all = true
+	for addr, n := range c.nodes {
+		switch {
+		case slices.Contains(c.known, n):
+		case n.inUse():
+			all = false
+		default:
+			delete(c.nodes, addr)
+			c.running.Go(n.end)
+		}
+	}
+	return all
 }
 
 // newNode returns a node of the cluster. A connection of a client that reads from
@@ -211,87 +234,6 @@ func (c *cluster) newNode(addr string) *node {
 	n := newNode(c.driver, &o)
 	n.shard = c
 	return n
-}
-
-// nextAsked is how long a node that is asked for the slots may keep the next from
-// being asked, too.
-const nextAsked = 50 * time.Millisecond
-
-// load returns the slots and the nodes that have them. It is asked for when a node
-// has failed: the user's client would take its time with that one, as it dials it
-// several times.
-func (c *cluster) load() ([]redis.ClusterSlot, error) {
-	if custom := c.client.Options().ClusterSlots; custom != nil {
-		if err := c.learn(c.ctx); err != nil {
-			return nil, err
-		}
-		return custom(c.ctx)
-	}
-	c.mu.Lock()
-	known := slices.Clone(c.known)
-	c.mu.Unlock()
-	// In no order: an answer that is out of date is not to be the first each time.
-	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] }) //nolint:gosec // spreads load
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	answers := make(chan []redis.ClusterSlot, len(known)) // nil: there is none
-	next := time.NewTimer(0)
-	defer next.Stop()
-	for asked, failed := 0, 0; failed < len(known); {
-		select {
-		case <-next.C:
-			if asked == len(known) {
-				continue
-			}
-			n := known[asked]
-			asked++
-			c.running.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx, c.options.UnavailableTimeout) // go-redis heeds no other end of ctx
-				defer cancel()
-				shards, err := slotsBy(ctx, n.client().Process)
-				if err != nil {
-					shards = nil
-				}
-				answers <- shards
-			})
-			next.Reset(nextAsked)
-		case shards := <-answers:
-			if shards != nil {
-				return shards, nil
-			}
-			failed++
-			next.Reset(0)
-		}
-	}
-	// All have gone, or it is the first time: the user's client knows where to begin.
-	if err := c.learn(ctx); err != nil {
-		return nil, err
-	}
-	return slotsBy(ctx, c.client.Process)
-}
-
-// learn finds out the options of the clients of the nodes.
-func (c *cluster) learn(ctx context.Context) error {
-	if c.template != nil {
-		return nil
-	}
-	any, err := c.client.MasterForKey(ctx, "")
-	if err == nil {
-		c.template = any.Options()
-	}
-	return err
-}
-
-// slotsBy has a client ask for the slots. Not by CLUSTER SHARDS: this gives the port
-// that is for TLS, or the other one.
-func slotsBy(ctx context.Context, process func(context.Context, redis.Cmder) error) ([]redis.ClusterSlot, error) {
-	command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
-	_ = process(ctx, command)
-	shards, err := command.Result()
-	if err == nil && len(shards) == 0 {
-		err = errors.New("no shard of the cluster has slots")
-	}
-	return shards, err
 }
 
 // has reports whether a node has a slot, as far as is known.

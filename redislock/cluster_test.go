@@ -23,7 +23,7 @@ func TestConformanceClusterRESP2(t *testing.T) { conformanceCluster(t, 2) }
 // conformanceCluster runs the suite on Clusters that are used again, emptied, as it
 // takes a while to start one.
 func conformanceCluster(t *testing.T, protocol int) {
-	redistest.Require(t, "redis-server")
+	redistest.RequireCluster(t)
 	long(t)
 	var mu sync.Mutex
 	var unused []*redistest.Cluster

@@ -2,14 +2,16 @@ package redislock
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,8 +24,10 @@ import (
 type dialed struct {
 	conn     net.Conn
 	clientID string // "-" where the server has none
-	runID    string // of the server; "-" where it has none
+	runID    string // of the server; "-" where it has none, or does not tell
 	close    func() // frees what go-redis keeps for it
+
+	infoDenied bool // the run id is not known for that
 }
 
 // dial opens a connection with the user's dialer, and has go-redis set it up with
@@ -31,7 +35,7 @@ type dialed struct {
 // name, by which it is known that it is this one that is to be killed. It takes the
 // time that they give.
 func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit(user.DialTimeout)+2*limit(user.ReadTimeout))
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout(user))
 	defer cancel()
 	conn, err := user.Dialer(ctx, user.Network, user.Addr)
 	if err != nil {
@@ -49,16 +53,17 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 		if taken.Swap(true) {
 			return nil, errSetUp // go-redis cannot have another in its place
 		}
-		if secure, ok := conn.(*tls.Conn); ok {
-			return &tlsSetUp{Conn: secure}, nil
-		}
-		return conn, nil
+		return &setUp{Conn: conn}, nil
 	}
 	client := redis.NewClient(o)
+	client.AddHook(subcommandNamer{})
 	single := client.Conn()
 	d := &dialed{conn: conn, runID: "-", clientID: "-", close: func() { _, _, _ = single.Close(), client.Close(), conn.Close() }}
 	info := single.Info(ctx, "server")
-	if err = serverLacks(info.Err()); err == nil {
+	if d.infoDenied = redis.HasErrorPrefix(info.Err(), "NOPERM"); !d.infoDenied {
+		err = serverLacks(info.Err())
+	}
+	if err == nil {
 		id := single.ClientID(ctx)
 		if id.Err() == nil {
 			d.clientID = strconv.FormatInt(id.Val(), 10)
@@ -73,10 +78,15 @@ func dial(ctx context.Context, user *redis.Options, name string) (*dialed, error
 	}
 	if err != nil {
 		d.close()
-		return nil, err
+		return nil, orProxy(err)
 	}
 	d.runID = field(info.Val(), "run_id")
 	return d, nil
+}
+
+// connectTimeout is how long it may take to connect and to set the connection up.
+func connectTimeout(user *redis.Options) time.Duration {
+	return limit(user.DialTimeout) + 2*limit(user.ReadTimeout)
 }
 
 // dialError says what took too long where a dialer says no more than that a ctx has
@@ -94,36 +104,77 @@ func dialError(user *redis.Options, err error) error {
 
 var errSetUp = errors.New("the connection was lost while it was set up")
 
-// A tlsSetUp is a TLS connection while go-redis sets it up. It is not for go-redis to
-// look into: with TLS 1.3 that takes the server's session tickets for the beginning of
-// a push, and waits for the rest.
-type tlsSetUp struct{ net.Conn }
+// A setUp is a connection while go-redis sets it up. It is not for go-redis to look
+// into: with TLS 1.3 that takes the server's session tickets for the beginning of a push,
+// and waits for the rest.
+type setUp struct {
+	net.Conn
+	begun bool  // something was read
+	why   error // why the server refuses all, if that is the only thing that it has said
+}
 
-// Write returns why the server has closed the connection, if it has said so: with
-// TLS 1.3 it refuses a client's certificate when the handshake is over for the client.
-func (c *tlsSetUp) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		var alert *net.OpError
-		if _, why := c.Read(make([]byte, 1)); errors.As(why, &alert) && alert.Op == "remote error" {
-			err = why
+// Read returns why the server has closed the connection, if it has said so.
+func (c *setUp) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		line, _, whole := strings.Cut(string(b[:n]), "\r\n")
+		if c.why = nil; !c.begun && whole && line[0] == '-' {
+			c.why = plainly(serverError(line[1:]))
 		}
+		c.begun = true
+	} else if c.why != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.why
 	}
 	return n, err
+}
+
+// Write returns why the server has closed the connection, if it has said so: for one
+// client too many, before it has read anything; and with TLS 1.3 it refuses a client's
+// certificate when the handshake is over for the client.
+func (c *setUp) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	var alert *net.OpError
+	if _, why := c.Read(make([]byte, 512)); errors.As(why, &alert) && alert.Op == "remote error" {
+		err = why
+	}
+	if c.why != nil {
+		err = c.why
+	}
+	return n, err
+}
+
+// orProxy returns an error that says what else could be the reason, where the server does
+// not know a command, or hangs up: so does a proxy that passes on single commands, each to
+// one of several servers.
+func orProxy(err error) error {
+	if isUnknown(err) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("%w (if it is a proxy: one that does not pass on subscriptions cannot be used)", err)
+	}
+	return err
 }
 
 // serverLacks returns nil for an error reply that says that the server, which is
 // not a Redis, does not know the command, else err.
 func serverLacks(err error) error {
-	var reply redis.Error
-	if errors.As(err, &reply) && !strings.Contains(strings.ToLower(reply.Error()), "auth") { // which was to be done before
-		for _, text := range []string{"unknown", "Unknown", "not supported"} {
-			if strings.Contains(reply.Error(), text) {
-				return nil
-			}
-		}
+	if isUnknown(err) && !strings.Contains(strings.ToLower(err.Error()), "auth") { // which was to be done before
+		return nil
 	}
 	return err
+}
+
+// isUnknown reports whether the server says that it does not know a command.
+func isUnknown(err error) bool {
+	var answer redis.Error
+	var own serverError
+	if !errors.As(err, &answer) && !errors.As(err, &own) || codeOf(err) == "NOPERM" { // which names the user, too
+		return false
+	}
+	return slices.ContainsFunc([]string{"unknown", "Unknown", "not supported", "unsupported"}, func(text string) bool {
+		return strings.Contains(err.Error(), text)
+	})
 }
 
 // field returns a field of what INFO says, or "-".

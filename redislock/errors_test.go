@@ -23,6 +23,8 @@ func TestNewRefuses(t *testing.T) {
 	defer cluster.Close()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer ring.Close()
+	failover := redis.NewFailoverClusterClient(&redis.FailoverOptions{MasterName: "locks", SentinelAddrs: []string{"127.0.0.1:1"}})
+	defer failover.Close()
 	client := redistest.Client(t, "127.0.0.1:1", nil)
 	var none *redis.Client
 	for _, tt := range []struct {
@@ -34,6 +36,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nil", nil, nil, "nil"},
 		{"nil pointer", none, nil, "nil"},
 		{"Ring", ring, nil, "*redis.Ring"},
+		{"Cluster client for Sentinel", failover, nil, "redis.NewFailoverClient "},
 		{"PortalockerNames in a Cluster", cluster, &redislock.Options{PortalockerNames: true}, "Options.PortalockerNames"},
 
 		{"SettleTime", client, &redislock.Options{SettleTime: -1}, "SettleTime"},
@@ -56,7 +59,7 @@ func TestUnavailable(t *testing.T) {
 	deny := func(what string) func(*testing.T) *redis.Client {
 		return func(t *testing.T) *redis.Client {
 			s := redistest.Start(t)
-			s.Do("ACL", "SETUSER", "worker", "on", ">"+password, "~*", "&*", "+@all", "-"+what)
+			setUser(s, "worker", append([]string{"on", ">" + password, "~*", "&*", "+@all"}, denying(t, what)...))
 			return s.Client(func(o *redis.Options) { o.Username, o.Password = "worker", password })
 		}
 	}
@@ -78,9 +81,10 @@ func TestUnavailable(t *testing.T) {
 		{"read-only replica", "READONLY", func(t *testing.T) *redis.Client {
 			primary := redistest.Start(t)
 			_, port, _ := net.SplitHostPort(primary.Addr)
-			return redistest.Start(t, "--replicaof", "127.0.0.1 "+port).Client(nil)
+			return redistest.Start(t, "--replicaof", "127.0.0.1", port).Client(nil)
 		}},
 		{"loading", "LOADING", func(t *testing.T) *redis.Client {
+			redistest.RequireVersion(t, 7, 0, "it answers too seldom while it loads")
 			dir := t.TempDir()
 			s := redistest.Start(t, "--dir", dir)
 			s.Do("EVAL", "for i = 1, 3000 do redis.call('SET', i, string.rep('x', 1000)) end", 0)
@@ -91,7 +95,11 @@ func TestUnavailable(t *testing.T) {
 		}},
 		{"subscribe denied", "'subscribe'", deny("subscribe")},
 		{"evalsha denied", "'evalsha'", deny("evalsha")},
-		{"info denied", "'info'", deny("info")},
+		{"info denied is no matter", "", deny("info")},
+		{"dangerous commands denied are no matter", "", func(t *testing.T) *redis.Client {
+			redistest.RequireVersion(t, 7, 0, "it counts all that CLIENT does among them")
+			return deny("@dangerous")(t)
+		}},
 		{"set denied", "'set'", deny("set")},
 		{"numsub denied", "'pubsub numsub' in a script", deny("pubsub|numsub")},
 		{"publish denied", "'publish'", deny("publish")},

@@ -59,8 +59,8 @@ func (m *member) look(ctx context.Context, a *locker.Attempt, why string) (sight
 		m.queued, m.waits = true, true // it may be, once this is on its way
 		s.mu.Unlock()
 		confirmed := make(chan answer, 1)
-		before = append(before, s.wire.subscribe(func(_ reply, err error) {
-			s.insist(err)
+		before = append(before, s.wire.subscribe(func(r reply, err error) {
+			s.insistOnWait(r, err)
 			confirmed <- answer{err: err}
 		}, m.waitChannel))
 		if !s.fast {

@@ -234,7 +234,7 @@ func (m *member) stepBack(wait bool) {
 	m.session.mu.Unlock()
 	var before []command
 	if subscribeFirst {
-		before = append(before, m.session.wire.subscribe(func(_ reply, err error) { m.session.insist(err) }, m.waitChannel))
+		before = append(before, m.session.wire.subscribe(m.session.insistOnWait, m.waitChannel))
 	}
 	end := m.begin()
 	m.unsubscribe(m.session.wire.send, before, wait, func(error) { end() })
@@ -281,6 +281,9 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 		m.told = false
 		s.mu.Unlock()
 		s.insist(err)
+		if isRedirect(err) {
+			err = nil // the session has ended, and left all its channels
+		}
 		switch {
 		case !tell:
 			done(err)

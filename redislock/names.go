@@ -92,7 +92,7 @@ func (n *node) held(ctx context.Context, keys []string) (channels []string, err 
 	var holders []string // their hold channels
 	for i, v := range values {
 		answer, err := v.(*redis.SliceCmd).Result()
-		if redis.HasErrorPrefix(err, "NOPERM") && strings.Contains(err.Error(), "key") {
+		if isKeyDenied(err) {
 			continue // a lock that the user may not have
 		}
 		if err != nil {

@@ -125,6 +125,18 @@ func (n *node) open(ctx context.Context, channel string) (s *session, opened boo
 	return l.session, true, l.openErr
 }
 
+// inUse reports whether a session has, or is about to have, a part in a lock.
+func (n *node) inUse() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		if l.opening != nil || l.session != nil && l.session.inUse() {
+			return true
+		}
+	}
+	return false
+}
+
 // openNew opens a session for all who wait for one.
 func (n *node) openNew(l *link, key string) {
 	// No caller's ctx: one that ends would end it for all. dial bounds it.
@@ -158,6 +170,7 @@ func (n *node) client() *redis.Client {
 	defer n.mu.Unlock()
 	if n.commands == nil {
 		n.commands = redis.NewClient(n.ownOptions())
+		n.commands.AddHook(subcommandNamer{})
 		if n.closed {
 			_ = n.commands.Close() // no more goes by it
 		}

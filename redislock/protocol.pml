@@ -78,6 +78,9 @@
 #ifndef TOGETHER
 #define TOGETHER 0 /* all processes but the last are frozen at once, for ever */
 #endif
+#ifndef ONCE
+#define ONCE 0     /* 1: each process has the lock once at the most, so that there are fewer states */
+#endif
 #ifndef RENEW
 #define RENEW 0    /* 1: holders restore their hints */
 #endif
@@ -145,6 +148,7 @@ bool given[N];        /* member.grant */
 byte settles[N];      /* whom the winner has to wait for */
 bool holds[N];        /* member.hold: it has won, and may be settling yet */
 bool has_lock[N];     /* Acquire has returned, and Done is open */
+bool served[N];       /* and asks for the lock no more (ONCE) */
 byte token[N];        /* of who has won: its place among those and the last one granted, 0 */
 bool sleeping[N];     /* waits for a wake-up or the check interval */
 bool due[N];          /* its check interval has passed */
@@ -470,7 +474,7 @@ inline grant() {
 		fi
 	}
 	token[p] = 0;
-	has_lock[p] = true; acquiring = false; wants = false; known = NONE; pinged = false; settles[p] = 0;
+	has_lock[p] = true; served[p] = ONCE; acquiring = false; wants = false; known = NONE; pinged = false; settles[p] = 0;
 	intervals = 0
 }
 
@@ -517,7 +521,7 @@ attempt: /* session.try, member.mustLook. Who has met others lately looks first.
 		:: !woken[p] -> late[p] = false; goto look_to_poll
 		:: FOREIGN -> goto step_back
 		fi }
-	:: atomic { up(p) && !stands[p] ->
+	:: atomic { up(p) && !stands[p] && (acquiring || !served[p]) ->
 		if
 		:: !acquiring -> acquiring = true; wants = true
 		:: !acquiring && TRY -> acquiring = true

@@ -18,6 +18,11 @@ type wireServer struct {
 
 func newWireServer(t *testing.T) *wireServer {
 	t.Helper()
+	return newWireServerWith(t, func(*wire) {})
+}
+
+func newWireServerWith(t *testing.T, change func(*wire)) *wireServer {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +38,7 @@ func newWireServer(t *testing.T) *wireServer {
 	}
 	w := &wire{conn: client, writeTimeout: time.Second, resp3: true, goes: &sync.WaitGroup{}, message: func(string, *reply) {}}
 	w.fail = w.end
+	change(w)
 	w.reading.begin(bufio.NewReader(client))
 	var reads sync.WaitGroup
 	reads.Go(func() { w.end(w.read()) })

@@ -124,6 +124,8 @@ package redislock
 import (
 	"fmt"
 	"os"
+	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -189,7 +191,8 @@ const (
 // A client that is nil, or of a type other than *redis.Client and
 // *redis.ClusterClient, is refused with an error that matches locker.ErrInvalid, as
 // are negative durations. (The nodes of a *redis.Ring know nothing of each other's
-// locks.) A client of redis.NewFailoverClient, and a *redis.ClusterClient, have to
+// locks.) So is a client of redis.NewFailoverClusterClient: use redis.NewFailoverClient. A
+// client of redis.NewFailoverClient, and a *redis.ClusterClient, have to
 // stay open as long as the Locker is used. Close may take as long as the client's
 // DialTimeout if a connection is just being made.
 func New(client redis.UniversalClient, o *Options, opts ...locker.Option) (*Locker, error) {
@@ -219,6 +222,9 @@ func driverFor(client redis.UniversalClient, o Options) (*driver, error) {
 		if c != nil && o.PortalockerNames {
 			return nil, fmt.Errorf("redislock: %w Options.PortalockerNames: portalocker does not lock in a Cluster", locker.ErrInvalid)
 		}
+		if c != nil && isFailover(c) {
+			return nil, fmt.Errorf("redislock: %w client: one of redis.NewFailoverClusterClient is not supported, as its servers are no Cluster; redis.NewFailoverClient returns one that is", locker.ErrInvalid)
+		}
 		if c != nil {
 			return newCluster(c, o), nil
 		}
@@ -227,6 +233,13 @@ func driverFor(client redis.UniversalClient, o Options) (*driver, error) {
 		return nil, fmt.Errorf("redislock: %w client: a %T is not supported, only a *redis.Client or a *redis.ClusterClient is", locker.ErrInvalid, client)
 	}
 	return nil, fmt.Errorf("redislock: %w client: it is nil", locker.ErrInvalid)
+}
+
+// isFailover reports whether a client is one of NewFailoverClusterClient, which asks
+// Sentinel for the slots. Nothing but the name of the function shows it.
+func isFailover(c *redis.ClusterClient) bool {
+	slots := reflect.ValueOf(c.Options().ClusterSlots)
+	return !slots.IsNil() && strings.Contains(runtime.FuncForPC(slots.Pointer()).Name(), "NewFailoverClusterClient")
 }
 
 // complete puts defaults in the place of zeros.

@@ -68,7 +68,7 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		recent:   make(map[string]struct{}),
 		done:     make(chan struct{}),
 	}
-	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone}
+	s.wire = &wire{conn: conn.conn, writeTimeout: limit(n.user.WriteTimeout), fail: s.end, goes: &n.running, sharded: n.shard != nil, gone: s.gone, mark: ":l:" + id, on: make(map[string]struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = s.wire.conn.Close() })
 	if err = s.greet(); err == nil {
 		err = s.renewCredentials()
@@ -77,6 +77,9 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 	if err != nil {
 		s.end(err)
 		return nil, err
+	}
+	if conn.infoDenied {
+		n.log.Debug("'info' is denied: whether the server was restarted is not known", "session", id)
 	}
 	return s, nil
 }
@@ -131,7 +134,7 @@ func (s *session) greet() error {
 		err = confirmation.err()
 	}
 	if err != nil {
-		return err
+		return orProxy(err)
 	}
 	s.wire.resp3 = confirmation.kind == '>'
 	s.fast = s.wire.resp3
@@ -244,6 +247,13 @@ func (s *session) gone(channel string) {
 	}
 }
 
+// inUse reports whether the session has a part in any lock.
+func (s *session) inUse() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause == nil && len(s.members) > 0
+}
+
 // noteContended remembers that others wait for a lock, or hold it. mu is held.
 func (s *session) noteContended(name string) {
 	if len(s.crowded) >= maxCrowded {
@@ -296,10 +306,20 @@ func (s *session) contendedSince(name string, d time.Duration) bool {
 
 // insist ends the session if the server has refused what it must not refuse: to
 // leave a channel, or to subscribe to that of one who waits. The session would
-// stay on a channel, or be missing, without knowing; its end puts that right.
+// stay on a channel, or be missing, without knowing; its end puts that right. Redis
+// from 7.4 on does not let a channel of a shard be left while its slot is on its way to
+// another, or at a replica.
 func (s *session) insist(err error) {
-	if _, refused := errors.AsType[serverError](err); refused && s.ended() == nil && !isRedirect(err) { // then the channel is gone anyway
+	if _, refused := errors.AsType[serverError](err); refused && s.ended() == nil {
 		s.end(fmt.Errorf("the server refuses to change a subscription: %w", err))
+	}
+}
+
+// insistOnWait is insist for the channel of one who waits. Where its slot is another
+// shard's, the next look says so.
+func (s *session) insistOnWait(_ reply, err error) {
+	if !isRedirect(err) {
+		s.insist(err)
 	}
 }
 

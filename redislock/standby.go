@@ -133,7 +133,7 @@ func (c *claim) staysBy() bool {
 	c.waits = waits || stays
 	s.mu.Unlock()
 	if stays && !waits {
-		s.wire.send(s.wire.subscribe(func(_ reply, err error) { s.insist(err) }, c.waitChannel))
+		s.wire.send(s.wire.subscribe(s.insistOnWait, c.waitChannel))
 	}
 	return stays
 }

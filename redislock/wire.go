@@ -25,16 +25,18 @@ type wire struct {
 	resp3        bool            // set before the reader starts
 	sharded      bool            // the channels are those of a shard of a Cluster
 	gone         func(string)    // called when the server says unasked that a channel is no longer subscribed
+	mark         string          // after the name of a lock's channel: one that is never subscribed
 	heard        atomic.Uint64   // how many values came in
 	message      func(channel string, payload *reply)
 	reading      reading
 
 	mu      sync.Mutex
-	err     error  // guarded by mu: why the wire has ended
-	out     []byte // guarded by mu: what is to be written
-	written []byte // guarded by mu: a buffer to use again
-	writing bool   // guarded by mu: someone writes, and will write out too
-	waiting calls  // guarded by mu: the commands whose answer has not come
+	err     error               // guarded by mu: why the wire has ended
+	out     []byte              // guarded by mu: what is to be written
+	written []byte              // guarded by mu: a buffer to use again
+	writing bool                // guarded by mu: someone writes, and will write out too
+	waiting calls               // guarded by mu: the commands whose answer has not come
+	on      map[string]struct{} // guarded by mu: in a Cluster, the channels that are subscribed
 }
 
 // A command is what is sent, and what is to be done with the answer.
@@ -88,7 +90,14 @@ func (w *wire) subscribe(done func(reply, error), channels ...string) command {
 	return command{slices.Concat([]string{w.shardWord("SUBSCRIBE")}, channels), "subscribe", done}
 }
 
+// unsubscribe returns the command that leaves channels of one lock. When the slot of a
+// lock moves, the server drops its channels, says so as if it confirmed this, and refuses
+// the command. It confirms a channel that was not subscribed, too: with one of these at
+// first, what comes before it is no confirmation.
 func (w *wire) unsubscribe(done func(reply, error), channels ...string) command {
+	if w.sharded {
+		channels = slices.Concat([]string{channels[0] + w.mark}, channels)
+	}
 	return command{slices.Concat([]string{w.shardWord("UNSUBSCRIBE")}, channels), "unsubscribe", done}
 }
 
@@ -229,13 +238,22 @@ func (w *wire) answer(v reply) error {
 		return fmt.Errorf("%w: no confirmation of %s", errProtocol, next.channels)
 	}
 	c := w.waiting.pop()
-	w.mu.Unlock()
 	err := v.err()
+	if c.channels == "unsubscribe" && isRedirect(err) && !slices.ContainsFunc(c.names, w.isOn) {
+		err = nil // its slot has moved, and the server has said that it has dropped them
+	}
+	w.mu.Unlock()
 	if err != nil && isDemotion(err) {
 		w.fail(fmt.Errorf("%w: %w", errDemoted, err))
 	}
 	c.done(v, err)
 	return nil
+}
+
+// isOn reports whether a channel of a shard is subscribed. mu is held.
+func (w *wire) isOn(channel string) bool {
+	_, on := w.on[channel]
+	return on
 }
 
 // confirm counts the confirmation of one channel.
@@ -245,8 +263,14 @@ func (w *wire) confirm(kind string, v *reply) error {
 	}
 	channel := v.list[1].text
 	w.mu.Lock()
+	if w.sharded && kind == "subscribe" {
+		w.on[channel] = struct{}{}
+	} else if w.sharded {
+		delete(w.on, channel)
+	}
 	next := w.waiting.head()
-	if next == nil || next.channels != kind || !slices.Contains(next.names, channel) {
+	if next == nil || next.channels != kind || !slices.Contains(next.names, channel) ||
+		w.sharded && kind == "unsubscribe" && next.left == len(next.names) && channel != next.names[0] {
 		w.mu.Unlock()
 		if w.sharded && kind == "unsubscribe" { // its slot is another shard's now
 			w.gone(channel)

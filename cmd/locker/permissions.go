@@ -77,7 +77,7 @@ func probes(name string) []probe {
 	const hungHolders = "a holder that hangs keeps its lock"
 	key := name + ":locker:probe"
 	return []probe{
-		{"info", "", []any{"INFO", "server"}},
+		{"info", "after a restart of Redis, or a failover, a lock is free as soon as after the crash of its holder", []any{"INFO", "server"}},
 		{"ping", "an idle connection is not checked", []any{"PING"}},
 		{"client|id", "", []any{"CLIENT", "ID"}},
 		{"client|setname", "", []any{"CLIENT", "SETNAME", "locker:check"}},
@@ -86,8 +86,8 @@ func probes(name string) []probe {
 		{"publish", "", []any{"PUBLISH", name + ":h:probe", ""}},
 		{"pubsub|numsub", "", []any{"PUBSUB", "NUMSUB", name}},
 		{"pubsub|channels", "", []any{"PUBSUB", "CHANNELS", name}},
-		{"eval", "", []any{"EVAL", "return 1", 0}},
-		{"evalsha", "", []any{"EVALSHA", strings.Repeat("0", 40), 0}}, // there is none: NOSCRIPT
+		{"eval", "", []any{"EVAL", "return 1", 1, key}},
+		{"evalsha", "", []any{"EVALSHA", strings.Repeat("0", 40), 1, key}}, // there is none: NOSCRIPT
 		{"time", "", []any{"TIME"}},
 		{"scan", "locker status has to be told which locks to show", []any{"SCAN", 0, "COUNT", 1}},
 		{"mget", "", []any{"MGET", key}},
@@ -124,7 +124,7 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 	var missing, optional []string
 	unknown := false
 	tell := func(p probe, err error) {
-		why, denied := denial(err)
+		why, denied := denial(p.permission, err)
 		switch {
 		case !denied && err != nil && !redis.HasErrorPrefix(err, "NOSCRIPT") && !errors.Is(err, redis.Nil):
 			unknown = true
@@ -160,8 +160,9 @@ func (r *report) permissions(ctx context.Context, u, kind, name string) error {
 	return nil
 }
 
-// denial returns why Redis has refused a command, if it is for good.
-func denial(err error) (why string, denied bool) {
+// denial returns why Redis has refused a command, if it is for good. Redis 6.2 names the
+// command without its subcommand.
+func denial(permission string, err error) (why string, denied bool) {
 	if err == nil {
 		return "", false
 	}
@@ -171,8 +172,10 @@ func denial(err error) (why string, denied bool) {
 		return text, true
 	case !redis.HasErrorPrefix(err, "NOPERM"):
 		return "", false
-	case strings.Contains(text, "one of the"): // keys or channels used as arguments
+	case strings.Contains(text, "permissions to access "): // a key or a channel, in the words of the server's version
 		return text + " (do all names of locks begin alike? then --prefix has to say so)", true
+	case !strings.Contains(text, "'"+permission+"'"):
+		return text + " ('" + permission + "')", true
 	default:
 		return text, true
 	}

@@ -105,7 +105,7 @@ func TestRedisThatRefuses(t *testing.T) {
 		}
 		s.Do(args...)
 	}
-	replica := redistest.Start(t, "--replicaof", "127.0.0.1 1")
+	replica := redistest.Start(t, "--replicaof", "127.0.0.1", "1")
 	for _, tt := range []struct{ name, url, says string }{
 		{"wrong password", "redis://key:" + password + "2@" + s.Addr, "WRONGPASS"},
 		{"key denied", "redis://key:" + password + "@" + s.Addr, "NOPERM"},

@@ -25,10 +25,17 @@ const (
 	nodeTimeout = 1000 // in milliseconds
 )
 
+// RequireCluster skips the test if the server that the tests start has no channels of shards.
+func RequireCluster(t testing.TB) {
+	t.Helper()
+	RequireVersion(t, 7, 0, "a Cluster of this library needs sharded channels")
+}
+
 // StartCluster starts a Cluster. A primary that does not answer for a second is
 // replaced by its replica.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
+	RequireCluster(t)
 	c := &Cluster{t: t, elected: make(map[*Server]time.Time)}
 	for i := range 2 * shards {
 		_, bus, _ := net.SplitHostPort(freeAddr(t))
@@ -129,12 +136,17 @@ func (c *Cluster) At(addr string) *Server {
 	return nil
 }
 
+// BeginMove begins to move a slot to another primary.
+func (c *Cluster) BeginMove(slot int, from, to *Server) {
+	c.t.Helper()
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", from.Do("CLUSTER", "MYID"))
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.Do("CLUSTER", "MYID"))
+}
+
 // Move gives a slot, and the keys in it, to another primary.
 func (c *Cluster) Move(slot int, from, to *Server) {
 	c.t.Helper()
-	fromID, toID := from.Do("CLUSTER", "MYID"), to.Do("CLUSTER", "MYID")
-	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
-	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	c.BeginMove(slot, from, to)
 	host, port, _ := net.SplitHostPort(to.Addr)
 	for {
 		keys, _ := from.Do("CLUSTER", "GETKEYSINSLOT", slot, 100).([]any)
@@ -146,7 +158,7 @@ func (c *Cluster) Move(slot int, from, to *Server) {
 		}
 	}
 	for _, s := range []*Server{to, from} {
-		s.Do("CLUSTER", "SETSLOT", slot, "NODE", toID)
+		s.Do("CLUSTER", "SETSLOT", slot, "NODE", to.Do("CLUSTER", "MYID"))
 	}
 }
 

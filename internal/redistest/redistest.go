@@ -5,6 +5,7 @@ package redistest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -23,15 +24,42 @@ import (
 // patience bounds the waits for events that come soon on any machine.
 const patience = 30 * time.Second
 
+// program returns the server that the tests start: a redis-server, unless
+// LOCKER_TEST_REDIS_SERVER names another, for instance a valkey-server.
+func program() string { return cmp.Or(os.Getenv("LOCKER_TEST_REDIS_SERVER"), "redis-server") }
+
 // Require skips the test if a program that it needs is not installed. With
-// LOCKER_TEST_REQUIRE=all in the environment, the test fails instead.
-func Require(t testing.TB, program string) {
+// LOCKER_TEST_REQUIRE=all in the environment, the test fails instead. "redis-server"
+// stands for the server that the tests start.
+func Require(t testing.TB, name string) {
 	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
+	if name == "redis-server" {
+		name = program()
+	}
+	if _, err := exec.LookPath(name); err != nil {
 		if os.Getenv("LOCKER_TEST_REQUIRE") == "all" {
-			t.Fatalf("%s is not installed, and LOCKER_TEST_REQUIRE=all", program)
+			t.Fatalf("%s is not installed, and LOCKER_TEST_REQUIRE=all", name)
 		}
-		t.Skipf("%s is not installed", program)
+		t.Skipf("%s is not installed", name)
+	}
+}
+
+// RequireVersion skips the test if the server that the tests start is older, as why says
+// what it lacks.
+func RequireVersion(t testing.TB, major, minor int, why string) {
+	t.Helper()
+	Require(t, "redis-server")
+	text, err := exec.Command(program(), "--version").Output() //nolint:gosec // the tester's choice
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, version, _ := strings.Cut(string(text), " v=")
+	var has [2]int
+	if _, err := fmt.Sscanf(version, "%d.%d", &has[0], &has[1]); err != nil {
+		t.Fatalf("%q tells no version: %v", text, err)
+	}
+	if has[0] < major || has[0] == major && has[1] < minor {
+		t.Skipf("this server is a %d.%d: %s", has[0], has[1], why)
 	}
 }
 
@@ -51,7 +79,7 @@ type Server struct {
 // supervise runs a server until its standard input ends, which it does with the
 // test's process, however that ends.
 const supervise = `exec 3<&0
-redis-server "$@" </dev/null 3<&- &
+"$server" "$@" </dev/null 3<&- &
 pid=$!
 (cat <&3; kill -9 $pid) >/dev/null 2>&1 &
 exec 3<&-
@@ -115,6 +143,7 @@ func (s *Server) dir() string {
 func (s *Server) run(args ...string) bool {
 	s.t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", supervise, "sh"}, args...)...)
+	cmd.Env = append(os.Environ(), "server="+program())
 	s.output = &serverLog{}
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	stop, err := cmd.StdinPipe()
@@ -256,8 +285,16 @@ func (s *Server) Raw() *Raw {
 	return &Raw{t: s.t, conn: conn, r: bufio.NewReader(conn)}
 }
 
-// Do sends a command, and waits for the first line of its answer.
+// Do sends a command, and waits for the first line of its answer, which is no error.
 func (c *Raw) Do(words ...string) {
+	c.t.Helper()
+	if line := c.Ask(words...); strings.HasPrefix(line, "-") {
+		c.t.Fatalf("%v: %q", words, line)
+	}
+}
+
+// Ask sends a command and returns the first line of its answer.
+func (c *Raw) Ask(words ...string) string {
 	c.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -269,9 +306,10 @@ func (c *Raw) Do(words ...string) {
 	if err == nil {
 		line, err = c.Read()
 	}
-	if err != nil || strings.HasPrefix(line, "-") {
-		c.t.Fatalf("%v: %q, %v", words, line, err)
+	if err != nil {
+		c.t.Fatalf("%v: %v", words, err)
 	}
+	return line
 }
 
 // Read returns the next line that the server sends.

@@ -29,7 +29,7 @@ func StartFailover(t testing.TB) *Failover {
 	t.Helper()
 	primary := Start(t)
 	host, port, _ := net.SplitHostPort(primary.Addr)
-	f := &Failover{t: t, Servers: []*Server{primary, Start(t, "--replicaof", host+" "+port)}}
+	f := &Failover{t: t, Servers: []*Server{primary, Start(t, "--replicaof", host, port)}}
 	for range 3 {
 		f.sentinels = append(f.sentinels, startSentinel(t, host, port))
 	}

@@ -76,10 +76,8 @@
 #define HANG 0     /* a process is frozen, for a time or for ever */
 #endif
 #ifndef TOGETHER
-#define TOGETHER 0 /* all processes but the last are frozen at once, for ever */
-#endif
-#ifndef ONCE
-#define ONCE 0     /* 1: each process has the lock once at the most, so that there are fewer states */
+#define TOGETHER 0 /* 1: all processes but the last were frozen at once, for ever: the first one
+                    * held the lock, or was killed, and the others waited for it */
 #endif
 #ifndef RENEW
 #define RENEW 0    /* 1: holders restore their hints */
@@ -148,7 +146,6 @@ bool given[N];        /* member.grant */
 byte settles[N];      /* whom the winner has to wait for */
 bool holds[N];        /* member.hold: it has won, and may be settling yet */
 bool has_lock[N];     /* Acquire has returned, and Done is open */
-bool served[N];       /* and asks for the lock no more (ONCE) */
 byte token[N];        /* of who has won: its place among those and the last one granted, 0 */
 bool sleeping[N];     /* waits for a wake-up or the check interval */
 bool due[N];          /* its check interval has passed */
@@ -474,7 +471,7 @@ inline grant() {
 		fi
 	}
 	token[p] = 0;
-	has_lock[p] = true; served[p] = ONCE; acquiring = false; wants = false; known = NONE; pinged = false; settles[p] = 0;
+	has_lock[p] = true; acquiring = false; wants = false; known = NONE; pinged = false; settles[p] = 0;
 	intervals = 0
 }
 
@@ -521,7 +518,7 @@ attempt: /* session.try, member.mustLook. Who has met others lately looks first.
 		:: !woken[p] -> late[p] = false; goto look_to_poll
 		:: FOREIGN -> goto step_back
 		fi }
-	:: atomic { up(p) && !stands[p] && (acquiring || !served[p]) ->
+	:: atomic { up(p) && !stands[p] ->
 		if
 		:: !acquiring -> acquiring = true; wants = true
 		:: !acquiring && TRY -> acquiring = true
@@ -792,11 +789,6 @@ again:
 		:: CRASH && !dead[p] && lives[sid[p]] -> d_step { dead[p] = true; has_lock[p] = false; drop(sid[p]) }; printf("%d: crashes\n", p)
 		:: LOSE && !dead[p] && lives[sid[p]] -> d_step { drop(sid[p]) }; printf("%d: its connection is cut\n", p)
 		:: HANG && !dead[p] && lives[sid[p]] -> goto hang
-		:: TOGETHER ->
-			d_step {
-				for (p : 0 .. N - 2) { hung[p] = true; late[p] = true; has_lock[p] = false; dead[p] = true }
-			};
-			printf("all but the last hang\n")
 		:: skip /* none */
 		fi;
 		p = 0 }
@@ -869,13 +861,43 @@ end:	do
 	od
 }
 
+/* TOGETHER: the first process holds the lock, the others wait, and nobody makes a step. */
+inline hang_together() {
+	for (p : 0 .. N - 2) {
+		hung[p] = true; late[p] = true; dead[p] = true;
+		if
+		:: p > 0 -> queue!p; queued[p] = true; on_wait[p] = true
+		:: else
+		fi
+	}
+	holder = 0; named_won = true; told[0] = true;
+	if
+	:: on_lock[0] = true; subscribers++
+	:: lives[0] = false
+	fi;
+	if
+	:: STANDBY -> standby = 1; stands[1] = true; on_lock[1] = true; subscribers++
+	:: STANDBY != 1
+	fi
+}
+
 init {
 	atomic {
 		byte p = 0;
 		do
-		:: p < N -> sid[p] = p; owner[p] = p; lives[p] = true; run process(p); p++
+		:: p < N ->
+			sid[p] = p; owner[p] = p; lives[p] = true;
+			if
+			:: !TOGETHER || p == N - 1 -> run process(p)
+			:: else
+			fi;
+			p++
 		:: p == N -> break
 		od;
+		if
+		:: TOGETHER -> hang_together()
+		:: else
+		fi;
 		p = 0;
 		run faults();
 		run server();

@@ -75,7 +75,9 @@ func (d *driver) End() { d.late = time.AfterFunc(closeTime, d.end) }
 
 // Close implements locker.Driver.
 func (d *driver) Close() error {
-	d.late.Stop()
+	if d.late != nil {
+		d.late.Stop()
+	}
 	d.end()
 	d.running.Wait()
 	return nil

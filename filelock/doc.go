@@ -61,12 +61,13 @@
 // # Inspecting
 //
 // On Linux, Inspect has the holder from the kernel (/proc/locks), and shows what the
-// record says only if it is of that process; it counts those who wait, of the processes
-// that it may look at: one for each Locker whose waiter the kernel wakes, and those that
-// flock(1) has blocked. In a container, where the kernel does not show the locks of
-// others, and on other systems, it locks the file for readers for an instant, which
-// attempts tell from a holder; it may not know who the holder is, or how many wait, and
-// takes a lock for free that "flock -s" shares.
+// record says only if it is of that process. It counts those who wait: one for each Locker
+// that may read the directory, where it leaves a mark that the kernel shows, and those that
+// flock(1) has blocked. The cost of Inspect grows with the number of locks on the
+// machine, and not with that of processes or open files. In a container, where the kernel
+// does not show the locks of others, and on other systems, it locks the file for readers
+// for an instant, which attempts tell from a holder; it may not know who the holder is, or
+// how many wait, and takes a lock for free that "flock -s" shares.
 //
 // Break puts a new file, with the record, owner and mode of the old one, in its place,
 // and keeps that locked until the holder has noticed: 500 ms at most. One that uses

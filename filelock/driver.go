@@ -19,6 +19,7 @@ type driver struct {
 	pid      int    // what its records say
 	host     string
 	notifier notifier
+	marks    marks
 	locks    func() (locks, error) // what the system knows of
 
 	mu     sync.Mutex
@@ -32,7 +33,8 @@ type driver struct {
 type place struct {
 	file  *file
 	watch *watch // nil: nothing wakes the waiter
-	quick int    // how many quick tries are left
+	mark  mark
+	quick int // how many quick tries are left
 }
 
 // The event of a holder's death comes a moment before the kernel drops its
@@ -63,7 +65,7 @@ func newDriver(dir string) *driver {
 	if dir[len(dir)-1] != filepath.Separator {
 		dir += string(filepath.Separator)
 	}
-	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), locks: systemLocks, places: make(map[string]*place)}
+	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), marks: marks{dir: dir}, locks: systemLocks, places: make(map[string]*place)}
 }
 
 func (*driver) Backend() string { return "file" }
@@ -97,7 +99,7 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 		f, locked, err = lockFile(path, f)
 	}
 	if p != nil {
-		d.notifier.remove(p.watch)
+		d.leave(p)
 	}
 	if err != nil {
 		return locker.Grant{}, err
@@ -152,6 +154,7 @@ func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
 	if p.file != f || !d.notifier.alive(p.watch) {
 		d.notifier.remove(p.watch)
 		p.file, p.quick = f, 0
+		p.mark = d.marks.move(p.mark, f)
 		if p.watch = d.notifier.add(f.path, a); p.watch != nil {
 			p.quick = quickTries
 			return false
@@ -165,6 +168,12 @@ func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
 		p.quick--
 	}
 	return true
+}
+
+// leave ends what wakes and shows who has waited at p.
+func (d *driver) leave(p *place) {
+	d.notifier.remove(p.watch)
+	d.marks.remove(p.mark)
 }
 
 // grant notes in f, which is locked, who holds it.
@@ -208,7 +217,7 @@ func (d *driver) keep(name string, p *place) {
 // Leave implements locker.Queue.
 func (d *driver) Leave(_ context.Context, name string) {
 	if p := d.take(name); p != nil {
-		d.notifier.remove(p.watch)
+		d.leave(p)
 		_ = p.file.close() // it was not locked
 	}
 }

@@ -39,7 +39,7 @@ func (d *driver) Inspect(_ context.Context, name string) (locker.Info, error) {
 	if err != nil {
 		return info, err
 	}
-	info.Waiters = waitersFor(f, known)
+	info.Waiters = known.waitersFor(f, d.dir)
 	if !state.held {
 		return info, nil
 	}

@@ -21,4 +21,4 @@ func (locks) of(f *file) (lockState, error) {
 func innerPID(int) int { return 0 }
 
 // waitersFor does not know.
-func waitersFor(*file, locks) int { return -1 }
+func (locks) waitersFor(*file, string) int { return -1 }

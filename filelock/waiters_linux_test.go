@@ -1,0 +1,140 @@
+package filelock
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/golocker/locker"
+)
+
+// isAwaited checks how many wait for locks.
+func isAwaited(t *testing.T, l *Locker, names []string, want ...int) {
+	t.Helper()
+	for i, name := range names {
+		info, err := l.Inspect(t.Context(), name)
+		if err != nil || info.Waiters != want[i] {
+			t.Errorf("%s: %d waiters, %v; want %d", name, info.Waiters, err, want[i])
+		}
+	}
+}
+
+func TestWaitersAreCountedForEachLock(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{"a", "b", "c", "d"} // the inodes of which may be neighbours
+	holder, _ := open(t, dir)
+	first, d := open(t, dir)
+	second, d2 := open(t, dir)
+	var locks []locker.Lock
+	for _, name := range names {
+		locks = append(locks, acquire(t, holder, name))
+	}
+	isAwaited(t, holder, names, 0, 0, 0, 0)
+	a, b, c := acquireLater(t, first, d, "a"), acquireLater(t, first, d, "b"), acquireLater(t, first, d, "c")
+	b2 := acquireLater(t, second, d2, "b")
+	isAwaited(t, holder, names, 1, 2, 1, 0)
+	release(t, locks[0])
+	next := await(t, a)
+	isAwaited(t, holder, names, 0, 2, 1, 0)
+	release(t, next)
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	<-b2
+	isAwaited(t, holder, names, 0, 1, 1, 0)
+	release(t, locks[1])
+	release(t, locks[2])
+	release(t, await(t, b))
+	release(t, await(t, c))
+	isAwaited(t, holder, names, 0, 0, 0, 0)
+	release(t, locks[3])
+}
+
+func TestWaitersThatPollAreCounted(t *testing.T) {
+	dir := t.TempDir()
+	holder, _ := open(t, dir)
+	l, d := open(t, dir, locker.WithCheckInterval(time.Millisecond))
+	d.notifier.init = func() (int, error) { return -1, os.ErrPermission }
+	lock := acquire(t, holder, "name")
+	waiter := acquireLater(t, l, d, "name")
+	isAwaited(t, holder, []string{"name"}, 1)
+	release(t, lock)
+	release(t, await(t, waiter))
+}
+
+// Whose processes those are does not matter, nor whether one may look at them.
+func TestWaitersOfOtherUsersAreCounted(t *testing.T) {
+	if os.Getenv(rerunEnv) == "" {
+		dir := t.TempDir()
+		if os.Geteuid() != 0 {
+			t.Skip("only root can be other users")
+		}
+		chmod(t, filepath.Dir(dir), 0o755)
+		chmod(t, dir, 0o755)
+		holder, _ := open(t, dir)
+		l, d := open(t, dir)
+		lock := acquire(t, holder, "name")
+		chmod(t, filepath.Join(dir, "name"), 0o644)
+		waiter := acquireLater(t, l, d, "name")
+		t.Setenv(dirEnv, dir)
+		unprivileged(t)
+		release(t, lock)
+		release(t, await(t, waiter))
+		return
+	}
+	l, _ := open(t, os.Getenv(dirEnv))
+	isAwaited(t, l, []string{"name"}, 1)
+}
+
+// What processes have open makes no difference to who looks at locks.
+func TestInspectLooksAtLocksAlone(t *testing.T) {
+	const files, locks = 8000, 20
+	dir := t.TempDir()
+	for range files {
+		f, err := os.Open(dir)
+		if err != nil {
+			unavailable(t, "the test may not open %d files: %v", files, err)
+		}
+		defer f.Close()
+	}
+	l, _ := open(t, dir)
+	for i := range locks {
+		defer release(t, acquire(t, l, fmt.Sprint(i)))
+	}
+	start := time.Now()
+	open, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(open) < files {
+		t.Fatal(len(open), err)
+	}
+	for _, fd := range open {
+		_, _ = os.Readlink(fd)
+	}
+	walk := time.Since(start) // what it would take to look at them once
+	start = time.Now()
+	for i := range locks {
+		if info, err := l.Inspect(t.Context(), fmt.Sprint(i)); err != nil || !info.Held {
+			t.Errorf("%+v, %v", info, err)
+		}
+	}
+	took := time.Since(start)
+	t.Logf("%d locks in %v; %d descriptors in %v", locks, took, files, walk)
+	if took > locks/2*walk {
+		t.Errorf("to look at %d locks took %v; at all descriptors, %v", locks, took, walk)
+	}
+}
+
+// BenchmarkInspect tells how long it takes to look at one of 20 locks.
+func BenchmarkInspect(b *testing.B) {
+	dir := b.TempDir()
+	l, _ := open(b, dir)
+	for i := range 20 {
+		defer release(b, acquire(b, l, fmt.Sprint(i)))
+	}
+	for b.Loop() {
+		if _, err := l.Inspect(b.Context(), "7"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -32,6 +32,11 @@
 // Give the locks a directory of their own: a file there that has the name of a
 // lock becomes the lock, and what it begins with is overwritten.
 //
+// Lock files are made with mode 0600, for one user. For a group of users, make the
+// directory with mode 2770 (setgid, and writable by the group): in it, lock files are
+// made with mode 0660, whatever the umask is. The mode of a file that is there
+// already stays.
+//
 // The file stays after the release. Removing it by hand is safe only while no
 // process uses the lock. It holds one line of JSON about the latest holder, for
 // people (pid, host, since when) and for the fencing token, and below that the name of
@@ -77,9 +82,7 @@
 //
 // Locks are advisory. Whoever may write to the directory can delete or replace
 // a lock file; whoever may open a lock file can hold the lock, with flock(1)
-// too, or forge the record; root can do all of it. Lock files are made with mode
-// 0600, so only processes of one user, and root, take part, unless somebody
-// makes the files with another mode. A directory that everybody may write to is
+// too, or forge the record; root can do all of it. A directory that everybody may write to is
 // refused unless it is sticky, and so is a symbolic link, or anything else but a
 // regular file, in place of a lock file. (On Windows, a link that is put there in
 // the instant between the check and the opening of the file is opened, and

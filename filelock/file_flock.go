@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,67 +32,6 @@ type inode struct {
 	dev, ino uint64
 	links    uint64 // how many names it has
 	mode     uint32
-}
-
-// openFile opens the lock file, and makes it if there is none.
-func openFile(path string) (*file, error) {
-	opened := time.Now()
-	fd, err := openOrMake(path)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	return &file{path: path, fd: fd, openedAt: opened}, nil
-}
-
-// openToRead opens a lock file to look at it, which wakes nobody. It returns nil if there
-// is none.
-func openToRead(path string) (*file, error) {
-	f := &file{path: path}
-	err := uninterrupted(func() (err error) {
-		f.fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		return err
-	})
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return nil, nil
-	case err != nil:
-		return nil, openError(path, err)
-	}
-	if _, err := f.inPlace(); err != nil {
-		_ = f.close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// openError is why a path could not be opened.
-func openError(path string, err error) error {
-	if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
-		return errNotRegular(path, info.Mode())
-	}
-	return &fs.PathError{Op: "open", Path: path, Err: err}
-}
-
-// openOrMake asks for a file to be made only where there is none: with O_CREAT,
-// Linux refuses another user's file in a sticky directory, to root as well
-// (fs.protected_regular).
-func openOrMake(path string) (fd int, err error) {
-	const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
-	open := func(flags int) {
-		err = uninterrupted(func() (err error) {
-			fd, err = unix.Open(path, flags, 0o600)
-			return err
-		})
-	}
-	for range maxReplaced {
-		if open(flags); !errors.Is(err, unix.ENOENT) {
-			break
-		}
-		if open(flags | unix.O_CREAT | unix.O_EXCL); !errors.Is(err, unix.EEXIST) {
-			break
-		}
-	}
-	return fd, err
 }
 
 // tryLock reports whether it has locked f. It does not wait.

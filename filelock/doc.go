@@ -29,8 +29,10 @@
 // dir/nightly-report. Bytes other than ASCII letters, digits, "-", "_" and "."
 // are written as %xx, a suffix tells names apart that differ in case only, and
 // of names longer than about 140 bytes the file name keeps a prefix and a hash.
-// Give the locks a directory of their own: a file there that has the name of a
-// lock becomes the lock, and what it begins with is overwritten.
+// Give the locks a directory of their own. An empty file there that has the name of
+// a lock becomes the lock. A file that holds another program's data does not, and
+// stays as it is: Acquire, Inspect and Break return ErrUnavailable and an
+// *fs.PathError, and Names leaves the file out.
 //
 // Lock files are made with mode 0600, for one user. For a group of users, make the
 // directory with mode 2770 (setgid, and writable by the group): in it, lock files are

@@ -182,7 +182,10 @@ func (d *driver) grant(f *file, name string) (locker.Grant, error) {
 	n, err := f.readRecord(buf[:])
 	if err == nil {
 		last, _, ok := parseToken(buf[:n])
-		if err = f.mayOverwrite(ok); err == nil {
+		if err = f.mayOverwrite(ok); err == nil && !ok {
+			err = f.refuseForeign()
+		}
+		if err == nil {
 			r := record{token: nextToken(last, f.lockedAt), pid: d.pid, host: d.host, since: f.lockedAt}
 			rec := appendRecord(buf[:0], r)
 			if isHashed(f.path) {

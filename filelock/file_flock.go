@@ -117,6 +117,9 @@ func (f *file) mayOverwrite(valid bool) error {
 	return &fs.PathError{Op: "open", Path: f.path, Err: errors.New("refused as a lock file: it is a hard link to a file that is none")}
 }
 
+// recordPath is that of the file that the record is in.
+func (f *file) recordPath() string { return f.path }
+
 // readRecord reads what may be a record into buf, and returns its length.
 func (f *file) readRecord(buf []byte) (n int, err error) {
 	err = uninterrupted(func() (err error) {

@@ -120,7 +120,7 @@ func (d *driver) heldName(file string, known locks) (string, error) {
 		return "", nil
 	}
 	f, err := openToRead(d.dir + file)
-	if errors.As(err, new(notRegularError)) || errors.Is(err, fs.ErrPermission) {
+	if errors.As(err, new(notRegularError)) || errors.Is(err, errForeign) || errors.Is(err, fs.ErrPermission) {
 		return "", nil // not a lock, or not one of this user's
 	}
 	if f == nil || err != nil {

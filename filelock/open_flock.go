@@ -18,6 +18,10 @@ func openFile(path string) (*file, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
+	if err := f.refuseForeign(); err != nil {
+		_ = f.close()
+		return nil, openError(path, err)
+	}
 	return f, nil
 }
 
@@ -30,7 +34,11 @@ func openToRead(path string) (*file, error) {
 	case err != nil:
 		return nil, openError(path, err)
 	}
-	if _, err := f.inPlace(); err != nil {
+	_, err = f.inPlace()
+	if err == nil {
+		err = f.refuseForeign()
+	}
+	if err != nil {
 		_ = f.close()
 		return nil, err
 	}

@@ -28,21 +28,24 @@ type driver struct {
 	breaks sync.WaitGroup // files that are kept locked after a Break
 }
 
-// A place is what is kept for a waiter between its Tries. The file stays open:
-// closing it would be an event that wakes all other waiters.
+// A place is what is kept for a waiter between its Tries. The file stays open, so that it
+// can be told from one that takes its place.
 type place struct {
 	file  *file
 	watch *watch // nil: nothing wakes the waiter
 	mark  mark
-	quick int // how many quick tries are left
+	tries int // since the last event
 }
 
 // The event of a holder's death comes a moment before the kernel drops its
 // lock, so a try that fails after an event is followed by a few more. They are
-// over after 6.3 ms.
+// over after 0.2 s, as the dying process may have to wait for a processor in between;
+// unless the last one has met nobody but those who only look at the lock, and cause no
+// event.
 const (
-	quickTries = 6
+	quickTries = 11
 	quickDelay = 100 * time.Microsecond // before the first; then doubled
+	maxDoubled = 20                     // times: until the check interval
 )
 
 // How often a lock is tried again that is locked for readers, and after which time.
@@ -79,7 +82,7 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 	if p != nil {
 		f = p.file
 		if d.notifier.woken(p.watch) {
-			p.quick = quickTries
+			p.tries = 0
 		}
 	}
 	f, locked, err := lockFile(path, f)
@@ -120,16 +123,7 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 		// Also a lock that another holds counts only if it is on the file that
 		// all newcomers find, hence the look in both cases. Who locks a file that
 		// took its place after that has a later time for a token.
-		locked, err = f.tryLock()
-		for i := 0; i < readers && err == nil && !locked; i++ {
-			// Who only looks at the lock may have it for an instant, see locks.of.
-			var held bool
-			if held, err = f.isLocked(); held || err != nil {
-				break
-			}
-			time.Sleep(readerTime)
-			locked, err = f.tryLock()
-		}
+		f, locked, err = tryFile(f)
 		f.lockedAt = time.Now()
 		var named bool
 		if err == nil {
@@ -147,25 +141,47 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 	return nil, false, &fs.PathError{Op: "lock", Path: path, Err: fmt.Errorf("replaced %d times during one attempt", maxReplaced)}
 }
 
+// tryFile tries to lock f, or the same file opened anew, which it returns; f is closed then.
+func tryFile(f *file) (_ *file, locked bool, err error) {
+	f.shared = false
+	w, err := f.toLock()
+	if w == nil || err != nil {
+		return f, false, err
+	}
+	locked, err = w.tryLock()
+	for i := 0; i < readers && err == nil && !locked; i++ {
+		// Who only looks at the lock may have it for an instant: an attempt, or locks.of.
+		var held bool
+		held, err = w.isLocked()
+		w.shared = !held
+		if held || err != nil {
+			break
+		}
+		time.Sleep(readerTime)
+		locked, err = w.tryLock()
+	}
+	return w, locked, err
+}
+
 // settle prepares p for a wait for f, which another holds. It returns false when
 // f is to be tried again before: the holder may have gone before a new watch was
 // there to tell.
 func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
 	if p.file != f || !d.notifier.alive(p.watch) {
 		d.notifier.remove(p.watch)
-		p.file, p.quick = f, 0
+		p.file, p.tries = f, quickTries
 		p.mark = d.marks.move(p.mark, f)
 		if p.watch = d.notifier.add(f.path, a); p.watch != nil {
-			p.quick = quickTries
+			p.tries = 0
 			return false
 		}
 		if named, err := f.named(); err == nil && !named {
 			return false // there was nothing to watch: the file has just gone
 		}
 	}
-	if p.quick > 0 {
-		a.RetryAfter = min(quickDelay<<(quickTries-p.quick), a.CheckInterval)
-		p.quick--
+	if p.tries < quickTries || f.shared {
+		a.RetryAfter = min(quickDelay<<min(p.tries, maxDoubled), a.CheckInterval)
+		p.tries++
 	}
 	return true
 }

@@ -22,6 +22,8 @@ import (
 type file struct {
 	path     string
 	fd       int
+	writable bool  // open for writing, as it is while it is locked
+	shared   bool  // the last try has met nobody but readers
 	inode    inode // known after the first look
 	openedAt time.Time
 	lockedAt time.Time // when it was in its place for sure, or before
@@ -153,7 +155,9 @@ func (f *file) writeRecord(rec []byte) error {
 // closing, which drops nothing while a child that is being started still has the
 // descriptor, and whose event comes before the lock is dropped.
 func (f *file) close() error {
-	_ = unix.Flock(f.fd, unix.LOCK_UN)
+	if f.writable {
+		_ = unix.Flock(f.fd, unix.LOCK_UN)
+	}
 	if err := unix.Close(f.fd); err != nil && !errors.Is(err, unix.EINTR) { // after EINTR it is closed, too
 		return &fs.PathError{Op: "close", Path: f.path, Err: err}
 	}

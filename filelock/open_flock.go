@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFile opens the lock file, and makes it if there is none.
+// openFile opens the lock file to look at it, and makes it if there is none.
 func openFile(path string) (*file, error) {
-	f, err := openOrMake(path, unix.O_RDWR)
+	f, err := openOrMake(path, unix.O_RDONLY)
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -43,6 +43,42 @@ func openToRead(path string) (*file, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// toLock returns the file that is to be locked, which is open for writing: when a holder
+// closes such a file, or dies, that is the event that wakes waiters. It is nil while
+// another has the lock: an attempt that fails opens nothing for writing, as its closing
+// would be an event, too.
+//
+// Whether the lock is free, it asks as a reader, which attempts of others tell from a
+// holder.
+func (f *file) toLock() (*file, error) {
+	if f.writable {
+		return f, nil
+	}
+	held, err := f.isLocked()
+	if held && f.inode.links == 0 { // the first look
+		err = f.mayWrite()
+	}
+	if held || err != nil {
+		return nil, err
+	}
+	w, err := openOrMake(f.path, unix.O_RDWR)
+	if err != nil {
+		return nil, openError(f.path, err)
+	}
+	_ = f.close()
+	w.writable = true
+	return w, nil
+}
+
+// mayWrite returns an error if f cannot be locked by this user when it is free.
+func (f *file) mayWrite() error {
+	err := uninterrupted(func() error { return unix.Faccessat(unix.AT_FDCWD, f.path, unix.W_OK, unix.AT_EACCESS) })
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return openError(f.path, &fs.PathError{Op: "open", Path: f.path, Err: err})
 }
 
 // openOrMake opens a file, which it makes first if there is none, but not by opening it:

@@ -74,7 +74,8 @@
 // machine, and not with that of processes or open files. In a container, where the kernel
 // does not show the locks of others, and on other systems, it locks the file for readers
 // for an instant, which attempts tell from a holder; it may not know who the holder is, or
-// how many wait, and takes a lock for free that "flock -s" shares.
+// how many wait, and takes a lock for free that "flock -s" shares. It does so on Linux, too,
+// where there are more locks on the machine than the kernel shows at once, about 70.
 //
 // Break puts a new file, with the record, owner and mode of the old one, in its place,
 // and keeps that locked until the holder has noticed: 500 ms at most. One that uses

@@ -3,6 +3,7 @@ package filelock
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -19,7 +20,8 @@ const namesHolders = true
 type locks struct {
 	byInode map[uint64][]systemLock
 	marks   map[markPlace][]markRange
-	all     bool // there are no other locks of flock(2)
+	all     bool // the kernel shows the locks of flock(2) of all processes
+	parted  bool // it has shown them in parts, between which one may go and hide another
 	shown   bool // the kernel shows any
 }
 
@@ -38,7 +40,7 @@ type markRange struct{ first, last uint64 }
 // systemLocks reads which locks there are. It disturbs nobody.
 func systemLocks() (locks, error) {
 	l := locks{byInode: make(map[uint64][]systemLock), marks: make(map[markPlace][]markRange)}
-	text, err := os.ReadFile("/proc/locks")
+	text, parts, err := readParts("/proc/locks")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // some sandboxes have none
 		return l, nil
 	}
@@ -48,12 +50,33 @@ func systemLocks() (locks, error) {
 	for line := range bytes.Lines(text) {
 		l.add(strings.Fields(string(line)))
 	}
-	l.shown = true
+	l.shown, l.parted = true, parts > 1
 	// Locks of processes outside of one's PID namespace, as that of a container, are not
 	// shown: all are in the first one, whose inode is fixed (PROC_PID_INIT_INO).
 	namespace, err := os.Readlink("/proc/self/ns/pid")
 	l.all = err == nil && namespace == "pid:[4026531836]"
 	return l, nil
+}
+
+// readParts reads a file of /proc, and tells in how many parts the kernel has shown it: up
+// to a page each.
+func readParts(path string) (text []byte, parts int, err error) {
+	f, err := os.Open(path) //nolint:gosec // of /proc
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = f.Close() }()
+	buf := make([]byte, 1<<16)
+	for ; ; parts++ {
+		n, err := f.Read(buf)
+		if errors.Is(err, io.EOF) {
+			return text, parts, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		text = append(text, buf[:n]...)
+	}
 }
 
 // add takes in the words of a line:
@@ -107,8 +130,8 @@ func (l *locks) addMark(place markPlace, first, last string) {
 	}
 }
 
-// of returns the state of the lock of f. Where the kernel may not show it, f is tried to
-// lock for readers, which keeps an attempt from a free lock for an instant.
+// of returns the state of the lock of f. Where the kernel may not have shown it, f is tried
+// to lock for readers, which keeps an attempt from a free lock for an instant.
 func (l locks) of(f *file) (lockState, error) {
 	known := l.byInode[f.inode.ino]
 	for _, lock := range known {
@@ -116,7 +139,7 @@ func (l locks) of(f *file) (lockState, error) {
 			return lockState{true, lock.pid}, nil
 		}
 	}
-	if l.all && len(known) == 0 {
+	if l.all && !l.parted && len(known) == 0 {
 		return lockState{}, nil
 	}
 	held, err := f.isLocked()
@@ -124,6 +147,12 @@ func (l locks) of(f *file) (lockState, error) {
 		return lockState{true, known[0].pid}, err
 	}
 	return lockState{held: held}, err
+}
+
+// mayTell reports whether the holder of a lock, which is not known, may be so at another
+// look.
+func (l locks) mayTell(state lockState) bool {
+	return state.held && state.pid == 0 && l.all && l.parted
 }
 
 // innerPID returns the id that a process has in its own PID namespace, or 0.

@@ -157,6 +157,10 @@ func tryFile(f *file) (_ *file, locked bool, err error) {
 		if held || err != nil {
 			break
 		}
+		// Another may hold it and release it now: the time of the opening is none for a token.
+		if _, err = w.inPlace(); err != nil {
+			break
+		}
 		time.Sleep(readerTime)
 		locked, err = w.tryLock()
 	}
@@ -198,6 +202,11 @@ func (d *driver) grant(f *file, name string) (locker.Grant, error) {
 	n, err := f.readRecord(buf[:])
 	if err == nil {
 		last, _, ok := parseToken(buf[:n])
+		if now := time.Now(); !ok { // then the time alone tells that the token is greater
+			if named, e := f.named(); named && e == nil {
+				f.lockedAt = now
+			}
+		}
 		if err = f.mayOverwrite(ok); err == nil && !ok {
 			err = f.refuseForeign()
 		}

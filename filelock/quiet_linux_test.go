@@ -117,6 +117,7 @@ func TestNoWakeUpIsLostAmongAttempts(t *testing.T) {
 		})
 	}
 	waiter, d := open(t, dir, wokenOnly())
+	awaitInotify(d)
 	for range 50 {
 		lock := acquire(t, holder, "name", locker.WithTimeout(patience), wokenOnly())
 		next := acquireLater(t, waiter, d, "name")
@@ -129,7 +130,8 @@ func TestNoWakeUpIsLostAmongAttempts(t *testing.T) {
 // A process may be killed at any point of an attempt, of a hold or of a release.
 func TestNoWakeUpIsLostByAKill(t *testing.T) {
 	dir := t.TempDir()
-	l, _ := open(t, dir, wokenOnly())
+	l, d := open(t, dir, wokenOnly())
+	awaitInotify(d)
 	for range 10 {
 		child, _, _ := startChild(t, "hammer", dir)
 		other, _, _ := startChild(t, "hammer", dir)
@@ -145,5 +147,18 @@ func TestNoWakeUpIsLostByAKill(t *testing.T) {
 			}
 		}
 		release(t, await(t, waiter))
+	}
+}
+
+// awaitInotify has d wait where the instances of this user are used up, as for a moment by
+// processes that were killed.
+func awaitInotify(d *driver) {
+	init := d.notifier.init
+	d.notifier.init = func() (fd int, err error) {
+		for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+			if fd, err = init(); !errors.Is(err, unix.EMFILE) || time.Now().After(end) {
+				return fd, err
+			}
+		}
 	}
 }

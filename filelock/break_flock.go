@@ -112,6 +112,9 @@ func (f *file) copyTo(other *file) error {
 	if err == nil {
 		err = unix.Fchown(other.fd, int(st.Uid), int(st.Gid))
 	}
+	if errors.Is(err, unix.EPERM) && other.isOfGroup(&st) {
+		err = nil // its owner is one of the group
+	}
 	if err == nil {
 		err = unix.Fchmod(other.fd, uint32(st.Mode)&0o7777) //nolint:unconvert // 16 bits long on some
 	}
@@ -119,6 +122,13 @@ func (f *file) copyTo(other *file) error {
 		return &fs.PathError{Op: "replace", Path: f.path, Err: fmt.Errorf("its owner and mode cannot be kept: %w", err)}
 	}
 	return nil
+}
+
+// isOfGroup reports whether the group that shares a file with status st has f, too.
+func (f *file) isOfGroup(st *unix.Stat_t) bool {
+	var own unix.Stat_t
+	err := unix.Fstat(f.fd, &own)
+	return err == nil && own.Gid == st.Gid && uint32(st.Mode)&0o060 == 0o060 //nolint:unconvert // 16 bits long on some
 }
 
 // awaitUnlocked waits until nobody has the lock of f, for the grace at most.

@@ -29,8 +29,15 @@
 // dir/nightly-report. Bytes other than ASCII letters, digits, "-", "_" and "."
 // are written as %xx, a suffix tells names apart that differ in case only, and
 // of names longer than about 140 bytes the file name keeps a prefix and a hash.
-// Give the locks a directory of their own: a file there that has the name of a
-// lock becomes the lock, and what it begins with is overwritten.
+// Give the locks a directory of their own. An empty file there that has the name of
+// a lock becomes the lock. A file that holds another program's data does not, and
+// stays as it is: Acquire, Inspect and Break return ErrUnavailable and an
+// *fs.PathError, and Names leaves the file out.
+//
+// Lock files are made with mode 0600, for one user. For a group of users, make the
+// directory with mode 2770 (setgid, and writable by the group): in it, lock files are
+// made with mode 0660, whatever the umask is. The mode of a file that is there
+// already stays.
 //
 // The file stays after the release. Removing it by hand is safe only while no
 // process uses the lock. It holds one line of JSON about the latest holder, for
@@ -61,12 +68,14 @@
 // # Inspecting
 //
 // On Linux, Inspect has the holder from the kernel (/proc/locks), and shows what the
-// record says only if it is of that process; it counts those who wait, of the processes
-// that it may look at: one for each Locker whose waiter the kernel wakes, and those that
-// flock(1) has blocked. In a container, where the kernel does not show the locks of
-// others, and on other systems, it locks the file for readers for an instant, which
-// attempts tell from a holder; it may not know who the holder is, or how many wait, and
-// takes a lock for free that "flock -s" shares.
+// record says only if it is of that process. It counts those who wait: one for each Locker
+// that may read the directory, where it leaves a mark that the kernel shows, and those that
+// flock(1) has blocked. The cost of Inspect grows with the number of locks on the
+// machine, and not with that of processes or open files. In a container, where the kernel
+// does not show the locks of others, and on other systems, it locks the file for readers
+// for an instant, which attempts tell from a holder; it may not know who the holder is, or
+// how many wait, and takes a lock for free that "flock -s" shares. It does so on Linux, too,
+// where there are more locks on the machine than the kernel shows at once, about 70.
 //
 // Break puts a new file, with the record, owner and mode of the old one, in its place,
 // and keeps that locked until the holder has noticed: 500 ms at most. One that uses
@@ -76,9 +85,7 @@
 //
 // Locks are advisory. Whoever may write to the directory can delete or replace
 // a lock file; whoever may open a lock file can hold the lock, with flock(1)
-// too, or forge the record; root can do all of it. Lock files are made with mode
-// 0600, so only processes of one user, and root, take part, unless somebody
-// makes the files with another mode. A directory that everybody may write to is
+// too, or forge the record; root can do all of it. A directory that everybody may write to is
 // refused unless it is sticky, and so is a symbolic link, or anything else but a
 // regular file, in place of a lock file. (On Windows, a link that is put there in
 // the instant between the check and the opening of the file is opened, and

@@ -19,6 +19,7 @@ type driver struct {
 	pid      int    // what its records say
 	host     string
 	notifier notifier
+	marks    marks
 	locks    func() (locks, error) // what the system knows of
 
 	mu     sync.Mutex
@@ -27,20 +28,24 @@ type driver struct {
 	breaks sync.WaitGroup // files that are kept locked after a Break
 }
 
-// A place is what is kept for a waiter between its Tries. The file stays open:
-// closing it would be an event that wakes all other waiters.
+// A place is what is kept for a waiter between its Tries. The file stays open, so that it
+// can be told from one that takes its place.
 type place struct {
 	file  *file
 	watch *watch // nil: nothing wakes the waiter
-	quick int    // how many quick tries are left
+	mark  mark
+	tries int // since the last event
 }
 
 // The event of a holder's death comes a moment before the kernel drops its
 // lock, so a try that fails after an event is followed by a few more. They are
-// over after 6.3 ms.
+// over after 0.2 s, as the dying process may have to wait for a processor in between;
+// unless the last one has met nobody but those who only look at the lock, and cause no
+// event.
 const (
-	quickTries = 6
+	quickTries = 11
 	quickDelay = 100 * time.Microsecond // before the first; then doubled
+	maxDoubled = 20                     // times: until the check interval
 )
 
 // How often a lock is tried again that is locked for readers, and after which time.
@@ -63,7 +68,7 @@ func newDriver(dir string) *driver {
 	if dir[len(dir)-1] != filepath.Separator {
 		dir += string(filepath.Separator)
 	}
-	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), locks: systemLocks, places: make(map[string]*place)}
+	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), marks: marks{dir: dir}, locks: systemLocks, places: make(map[string]*place)}
 }
 
 func (*driver) Backend() string { return "file" }
@@ -77,7 +82,7 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 	if p != nil {
 		f = p.file
 		if d.notifier.woken(p.watch) {
-			p.quick = quickTries
+			p.tries = 0
 		}
 	}
 	f, locked, err := lockFile(path, f)
@@ -97,7 +102,7 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 		f, locked, err = lockFile(path, f)
 	}
 	if p != nil {
-		d.notifier.remove(p.watch)
+		d.leave(p)
 	}
 	if err != nil {
 		return locker.Grant{}, err
@@ -118,16 +123,7 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 		// Also a lock that another holds counts only if it is on the file that
 		// all newcomers find, hence the look in both cases. Who locks a file that
 		// took its place after that has a later time for a token.
-		locked, err = f.tryLock()
-		for i := 0; i < readers && err == nil && !locked; i++ {
-			// Who only looks at the lock may have it for an instant, see locks.of.
-			var held bool
-			if held, err = f.isLocked(); held || err != nil {
-				break
-			}
-			time.Sleep(readerTime)
-			locked, err = f.tryLock()
-		}
+		f, locked, err = tryFile(f)
 		f.lockedAt = time.Now()
 		var named bool
 		if err == nil {
@@ -145,26 +141,59 @@ func lockFile(path string, f *file) (_ *file, locked bool, err error) {
 	return nil, false, &fs.PathError{Op: "lock", Path: path, Err: fmt.Errorf("replaced %d times during one attempt", maxReplaced)}
 }
 
+// tryFile tries to lock f, or the same file opened anew, which it returns; f is closed then.
+func tryFile(f *file) (_ *file, locked bool, err error) {
+	f.shared = false
+	w, err := f.toLock()
+	if w == nil || err != nil {
+		return f, false, err
+	}
+	locked, err = w.tryLock()
+	for i := 0; i < readers && err == nil && !locked; i++ {
+		// Who only looks at the lock may have it for an instant: an attempt, or locks.of.
+		var held bool
+		held, err = w.isLocked()
+		w.shared = !held
+		if held || err != nil {
+			break
+		}
+		// Another may hold it and release it now: the time of the opening is none for a token.
+		if _, err = w.inPlace(); err != nil {
+			break
+		}
+		time.Sleep(readerTime)
+		locked, err = w.tryLock()
+	}
+	return w, locked, err
+}
+
 // settle prepares p for a wait for f, which another holds. It returns false when
 // f is to be tried again before: the holder may have gone before a new watch was
 // there to tell.
 func (d *driver) settle(p *place, f *file, a *locker.Attempt) bool {
 	if p.file != f || !d.notifier.alive(p.watch) {
 		d.notifier.remove(p.watch)
-		p.file, p.quick = f, 0
+		p.file, p.tries = f, quickTries
+		p.mark = d.marks.move(p.mark, f)
 		if p.watch = d.notifier.add(f.path, a); p.watch != nil {
-			p.quick = quickTries
+			p.tries = 0
 			return false
 		}
 		if named, err := f.named(); err == nil && !named {
 			return false // there was nothing to watch: the file has just gone
 		}
 	}
-	if p.quick > 0 {
-		a.RetryAfter = min(quickDelay<<(quickTries-p.quick), a.CheckInterval)
-		p.quick--
+	if p.tries < quickTries || f.shared {
+		a.RetryAfter = min(quickDelay<<min(p.tries, maxDoubled), a.CheckInterval)
+		p.tries++
 	}
 	return true
+}
+
+// leave ends what wakes and shows who has waited at p.
+func (d *driver) leave(p *place) {
+	d.notifier.remove(p.watch)
+	d.marks.remove(p.mark)
 }
 
 // grant notes in f, which is locked, who holds it.
@@ -173,7 +202,15 @@ func (d *driver) grant(f *file, name string) (locker.Grant, error) {
 	n, err := f.readRecord(buf[:])
 	if err == nil {
 		last, _, ok := parseToken(buf[:n])
-		if err = f.mayOverwrite(ok); err == nil {
+		if now := time.Now(); !ok { // then the time alone tells that the token is greater
+			if named, e := f.named(); named && e == nil {
+				f.lockedAt = now
+			}
+		}
+		if err = f.mayOverwrite(ok); err == nil && !ok {
+			err = f.refuseForeign()
+		}
+		if err == nil {
 			r := record{token: nextToken(last, f.lockedAt), pid: d.pid, host: d.host, since: f.lockedAt}
 			rec := appendRecord(buf[:0], r)
 			if isHashed(f.path) {
@@ -208,7 +245,7 @@ func (d *driver) keep(name string, p *place) {
 // Leave implements locker.Queue.
 func (d *driver) Leave(_ context.Context, name string) {
 	if p := d.take(name); p != nil {
-		d.notifier.remove(p.watch)
+		d.leave(p)
 		_ = p.file.close() // it was not locked
 	}
 }

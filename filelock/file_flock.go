@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,13 +15,13 @@ import (
 // advisory, so that the record is kept in the file itself.
 //
 // The lock is taken on a descriptor of our own and not with gofrs/flock, which
-// does not give its descriptor away: with a second one for the record, the system
-// calls alone took 2.1 to 2.4 times as long as gofrs/flock does for a lock, and
-// with one they take 1.5 times. And it closes its file after each failed try,
-// where waiters have to keep theirs open.
+// does not give its descriptor away: the record would take another one. And it opens the
+// file anew for each try, and for writing, whose closing wakes all who wait.
 type file struct {
 	path     string
 	fd       int
+	writable bool  // open for writing, as it is while it is locked
+	shared   bool  // the last try has met nobody but readers
 	inode    inode // known after the first look
 	openedAt time.Time
 	lockedAt time.Time // when it was in its place for sure, or before
@@ -33,67 +32,6 @@ type inode struct {
 	dev, ino uint64
 	links    uint64 // how many names it has
 	mode     uint32
-}
-
-// openFile opens the lock file, and makes it if there is none.
-func openFile(path string) (*file, error) {
-	opened := time.Now()
-	fd, err := openOrMake(path)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	return &file{path: path, fd: fd, openedAt: opened}, nil
-}
-
-// openToRead opens a lock file to look at it, which wakes nobody. It returns nil if there
-// is none.
-func openToRead(path string) (*file, error) {
-	f := &file{path: path}
-	err := uninterrupted(func() (err error) {
-		f.fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		return err
-	})
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return nil, nil
-	case err != nil:
-		return nil, openError(path, err)
-	}
-	if _, err := f.inPlace(); err != nil {
-		_ = f.close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// openError is why a path could not be opened.
-func openError(path string, err error) error {
-	if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
-		return errNotRegular(path, info.Mode())
-	}
-	return &fs.PathError{Op: "open", Path: path, Err: err}
-}
-
-// openOrMake asks for a file to be made only where there is none: with O_CREAT,
-// Linux refuses another user's file in a sticky directory, to root as well
-// (fs.protected_regular).
-func openOrMake(path string) (fd int, err error) {
-	const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
-	open := func(flags int) {
-		err = uninterrupted(func() (err error) {
-			fd, err = unix.Open(path, flags, 0o600)
-			return err
-		})
-	}
-	for range maxReplaced {
-		if open(flags); !errors.Is(err, unix.ENOENT) {
-			break
-		}
-		if open(flags | unix.O_CREAT | unix.O_EXCL); !errors.Is(err, unix.EEXIST) {
-			break
-		}
-	}
-	return fd, err
 }
 
 // tryLock reports whether it has locked f. It does not wait.
@@ -179,6 +117,9 @@ func (f *file) mayOverwrite(valid bool) error {
 	return &fs.PathError{Op: "open", Path: f.path, Err: errors.New("refused as a lock file: it is a hard link to a file that is none")}
 }
 
+// recordPath is that of the file that the record is in.
+func (f *file) recordPath() string { return f.path }
+
 // readRecord reads what may be a record into buf, and returns its length.
 func (f *file) readRecord(buf []byte) (n int, err error) {
 	err = uninterrupted(func() (err error) {
@@ -212,7 +153,9 @@ func (f *file) writeRecord(rec []byte) error {
 // closing, which drops nothing while a child that is being started still has the
 // descriptor, and whose event comes before the lock is dropped.
 func (f *file) close() error {
-	_ = unix.Flock(f.fd, unix.LOCK_UN)
+	if f.writable {
+		_ = unix.Flock(f.fd, unix.LOCK_UN)
+	}
 	if err := unix.Close(f.fd); err != nil && !errors.Is(err, unix.EINTR) { // after EINTR it is closed, too
 		return &fs.PathError{Op: "close", Path: f.path, Err: err}
 	}

@@ -21,16 +21,22 @@ type file struct {
 	path     string
 	lock     *flock.Flock
 	info     fs.FileInfo // of the locked file; nil before
+	shared   bool        // not known here
 	lockedAt time.Time   // when it was in its place for sure, or before
 }
 
-// openFile prepares the lock file; it is opened when it is tried to lock.
+// openFile prepares the lock file, which it makes if there is none; it is opened when it is
+// tried to lock.
 func openFile(path string) (*file, error) {
-	if err := refuseIrregular(path); err != nil {
+	err := refuseIrregular(path)
+	if err == nil {
+		err = makeFile(path)
+	}
+	if err != nil {
 		return nil, err
 	}
 	const flags = os.O_RDWR | os.O_CREATE | openFlags
-	return &file{path: path, lock: flock.New(path, flock.SetFlag(flags), flock.SetPermissions(0o600))}, nil
+	return checked(&file{path: path, lock: flock.New(path, flock.SetFlag(flags), flock.SetPermissions(privateMode))})
 }
 
 // openToRead prepares a lock file to look at it. It returns nil if there is none.
@@ -41,9 +47,29 @@ func openToRead(path string) (*file, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return &file{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}, nil
+	return checked(&file{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))})
 }
 
+// checked returns f, unless that or the file of its record has another program's data.
+func checked(f *file) (*file, error) {
+	content := make([]byte, maxContent+1)
+	n, err := readStart(f.path, content) // the lock file is empty
+	if err == nil && !isOurs(content[:n]) {
+		err = &fs.PathError{Op: "open", Path: f.path, Err: errForeign}
+	}
+	if err == nil {
+		err = f.refuseForeign()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// toLock returns f itself: nobody is woken by what is closed here.
+func (f *file) toLock() (*file, error) { return f, nil }
+
+// refuseIrregular returns an error if path names something else than a regular file.
 func refuseIrregular(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -106,40 +132,54 @@ func (f *file) named() (bool, error) {
 func (*file) mayOverwrite(bool) error { return nil }
 
 // readRecord reads what may be a record into buf, and returns its length.
-func (f *file) readRecord(buf []byte) (n int, err error) {
-	err = f.withRecord(func(r *os.File) error {
-		n, err = r.ReadAt(buf, 0)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		return err
-	})
+func (f *file) readRecord(buf []byte) (int, error) {
+	path := f.recordPath()
+	if err := refuseIrregular(path); err != nil {
+		return 0, err
+	}
+	return readStart(path, buf)
+}
+
+// readStart reads what a file begins with, which need not exist. One that is empty is not
+// read, as that may fail while it is locked.
+func readStart(path string, buf []byte) (int, error) {
+	if info, err := os.Lstat(path); err == nil && info.Size() == 0 {
+		return 0, nil
+	}
+	r, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0) //nolint:gosec // the lock file, or the one next to it
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = r.Close() }()
+	n, err := r.ReadAt(buf, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	return n, err
 }
 
+// writeRecord writes what readRecord has found to be a record, or nothing.
 func (f *file) writeRecord(rec []byte) error {
-	return f.withRecord(func(r *os.File) error {
-		_, err := r.WriteAt(rec, 0)
-		return err
-	})
-}
-
-// withRecord calls fn with the file next to f that the record is in.
-func (f *file) withRecord(fn func(*os.File) error) error {
-	path := f.path + "+i"
-	if err := refuseIrregular(path); err != nil {
+	path := f.recordPath()
+	if err := makeFile(path); err != nil {
 		return err
 	}
-	r, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openFlags, 0o600) //nolint:gosec // next to the lock file
+	r, err := os.OpenFile(path, os.O_WRONLY|openFlags, 0) //nolint:gosec // next to the lock file
 	if err != nil {
 		return err
 	}
-	err = fn(r)
+	_, err = r.WriteAt(rec, 0)
 	if e := r.Close(); err == nil {
 		err = e
 	}
 	return err
 }
+
+// recordPath is that of the file next to f that the record is in.
+func (f *file) recordPath() string { return f.path + "+i" }
 
 // close drops the lock, if f has it, and closes f.
 func (f *file) close() error { return f.lock.Unlock() }

@@ -23,6 +23,9 @@ type lockState struct {
 	pid  int // of the holder, as this process sees it; 0: not known
 }
 
+// looks is how often Inspect asks the system who has a lock that is held.
+const looks = 5
+
 // Inspect implements locker.Inspector. It opens the file to read it, which wakes nobody.
 func (d *driver) Inspect(_ context.Context, name string) (locker.Info, error) {
 	info := locker.Info{Name: name}
@@ -31,15 +34,17 @@ func (d *driver) Inspect(_ context.Context, name string) (locker.Info, error) {
 		return info, err // free, as there is no file
 	}
 	defer func() { _ = f.close() }()
-	known, err := d.locks()
-	if err != nil {
-		return info, err
+	var known locks
+	var state lockState
+	for i := 0; i == 0 || i < looks && known.mayTell(state); i++ {
+		if known, err = d.locks(); err == nil {
+			state, err = known.of(f)
+		}
+		if err != nil {
+			return info, err
+		}
 	}
-	state, err := known.of(f)
-	if err != nil {
-		return info, err
-	}
-	info.Waiters = waitersFor(f, known)
+	info.Waiters = known.waitersFor(f, d.dir)
 	if !state.held {
 		return info, nil
 	}
@@ -120,7 +125,7 @@ func (d *driver) heldName(file string, known locks) (string, error) {
 		return "", nil
 	}
 	f, err := openToRead(d.dir + file)
-	if errors.As(err, new(notRegularError)) || errors.Is(err, fs.ErrPermission) {
+	if errors.As(err, new(notRegularError)) || errors.Is(err, errForeign) || errors.Is(err, fs.ErrPermission) {
 		return "", nil // not a lock, or not one of this user's
 	}
 	if f == nil || err != nil {

@@ -106,7 +106,7 @@ func TestBreakKeepsOwnerAndMode(t *testing.T) {
 	l, _ := open(t, dir, locker.WithCheckInterval(10*time.Millisecond))
 	path := filepath.Join(dir, "name")
 	left := path + "+b" // by a Break that was killed
-	if err := os.WriteFile(left, []byte("half of a record"), 0o600); err != nil {
+	if err := os.WriteFile(left, appendRecord(nil, record{token: 5, host: "h"})[:100], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	lock := acquire(t, l, "name")

@@ -3,7 +3,6 @@
 package filelock
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -164,7 +163,6 @@ func TestTokensGrowWhateverTheFileHolds(t *testing.T) {
 		{"deleted", func() error { return os.Remove(path) }},
 		{"emptied", func() error { return os.Truncate(path, 0) }},
 		{"torn", func() error { return os.Truncate(path, 60) }},
-		{"garbage", write(bytes.Repeat([]byte("garbage\n"), 100))},
 		{"absurd token", write(appendRecord(nil, record{token: 1<<64 - 1}))},
 		{"token ahead of the clock", write(appendRecord(nil, record{token: ahead, since: time.Now()}))},
 		{"as it is", func() error { return nil }},

@@ -44,6 +44,10 @@ func runChild(child, dir string) error {
 	switch child {
 	case "hold":
 		return holdUntilEOF(dir)
+	case "hammer":
+		return hammer(dir)
+	case "break":
+		return breakOne(dir)
 	case "count":
 		return count(dir)
 	default:

@@ -24,10 +24,11 @@ func TestReadOnlyUnderAHolder(t *testing.T) {
 	}
 	dir := mountSmall(t)
 	first, _ := open(t, dir)
-	second, d := open(t, dir, wokenOnly())
+	second, d := open(t, dir, locker.WithCheckInterval(time.Millisecond))
 	third, _ := open(t, dir)
 	lock := acquire(t, first, "name")
-	waiter := acquireLater(t, second, d, "name")
+	outages := make(outages)
+	waiter := acquireLater(t, second, d, "name", locker.WithLogger(slog.New(outages)))
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("remount: %v, want EBUSY", err)
 	}
@@ -39,11 +40,14 @@ func TestReadOnlyUnderAHolder(t *testing.T) {
 	isRefused(t, third, "name", unix.EROFS)
 	isRefused(t, third, "new", unix.EROFS)
 	release(t, lock)
-	next := await(t, waiter) // who has it open
+	if err := outages.await(t); !errors.Is(err, unix.EROFS) {
+		t.Errorf("the waiter is told %v", err)
+	}
+	writable()
+	next := await(t, waiter)
 	if next.Token() <= lock.Token() {
 		t.Errorf("token %d after %d", next.Token(), lock.Token())
 	}
-	writable()
 	if _, err := third.Acquire(t.Context(), "name", locker.WithTimeout(0)); !errors.Is(err, locker.ErrAlreadyLocked) {
 		t.Errorf("Acquire = %v, want ErrAlreadyLocked", err)
 	}

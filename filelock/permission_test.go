@@ -21,7 +21,7 @@ func TestUnreadableFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "name")
 	first, _ := open(t, dir)
-	second, d := open(t, dir, wokenOnly())
+	second, d := open(t, dir, locker.WithCheckInterval(time.Millisecond))
 	third, _ := open(t, dir)
 	lock := acquire(t, first, "name")
 	waiter := acquireLater(t, second, d, "name")
@@ -37,14 +37,14 @@ func TestUnreadableFile(t *testing.T) {
 		}
 	}
 	release(t, lock)
-	next := await(t, waiter) // who has it open
+	isDenied(t, first)
+	chmod(t, path, 0o600)
+	next := await(t, waiter)
 	if next.Token() <= lock.Token() {
 		t.Errorf("token %d after %d", next.Token(), lock.Token())
 	}
 	release(t, next)
 
-	isDenied(t, first)
-	chmod(t, path, 0o600)
 	last := acquire(t, third, "name", locker.WithTimeout(0))
 	if last.Token() <= next.Token() {
 		t.Errorf("token %d after %d", last.Token(), next.Token())

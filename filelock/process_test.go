@@ -30,6 +30,41 @@ func holdUntilEOF(dir string) error {
 	})
 }
 
+// hammer is a child that acquires and releases a lock until it is killed.
+func hammer(dir string) error {
+	l, err := New(dir)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for first := true; ; first = false {
+		lock, err := l.Acquire(context.Background(), "busy", locker.WithTimeout(patience))
+		if err == nil {
+			err = lock.Release(context.Background())
+		}
+		if err != nil {
+			return err
+		}
+		if first {
+			_, _ = os.Stdout.WriteString("started\n")
+		}
+	}
+}
+
+// breakOne is a child that breaks a lock.
+func breakOne(dir string) error {
+	l, err := New(dir)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := l.Break(context.Background(), "name"); err != nil {
+		return err
+	}
+	fmt.Println("broken")
+	return nil
+}
+
 func TestKilledHolderFreesTheLock(t *testing.T) {
 	dir := t.TempDir()
 	child, _, line := startChild(t, "hold", dir)

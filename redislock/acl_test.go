@@ -80,6 +80,7 @@ func userOptions(name string, protocol int) func(*redis.Options) {
 // name begins as they do: to wait for it, to hand it over, to answer whoever asks, and
 // to have a holder disconnected that hangs.
 func TestPermissionsForAPrefix(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		setUser(s, "myapp", readmeRules(t))
@@ -114,6 +115,7 @@ func TestPermissionsForAPrefix(t *testing.T) {
 // A lock whose name does not begin as the patterns do is an error that says whether
 // it is the channel or the key that is denied.
 func TestOutsideOfThePrefix(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, lock string
 		drop, add  string // rules
@@ -165,6 +167,7 @@ func without(rules []string, rule string) []string {
 // A database other than 0 needs the permission for SELECT, which the README names
 // besides.
 func TestPermissionForADatabase(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		setUser(s, "myapp", readmeRules(t))

@@ -18,6 +18,7 @@ import (
 // A Cluster whose nodes announce an address that leads there from their own machine alone
 // is reached by the address of the node that was asked.
 func TestReachable(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ asked, announced, want string }{
 		{"10.0.0.1:7000", "10.0.0.2:7001", "10.0.0.2:7001"},
 		{"10.0.0.1:7000", "127.0.0.1:7001", "10.0.0.1:7001"},
@@ -38,6 +39,7 @@ func TestReachable(t *testing.T) {
 
 // All shards of a Cluster in containers, say, whose nodes announce 127.0.0.1, can be locked in.
 func TestClusterThatAnnouncesLoopback(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes a while, and -short is set")
 	}
@@ -74,6 +76,7 @@ func TestClusterThatAnnouncesLoopback(t *testing.T) {
 // A node that has left the Cluster is forgotten, and its connections are closed, as soon as
 // no lock is held there.
 func TestNodesThatHaveLeftAreForgotten(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes a while, and -short is set")
 	}

@@ -15,6 +15,7 @@ import (
 
 // A holder is told before the next one holds, and keeps its other locks.
 func TestBreakIsToldFirst(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		holder, next, operator := open(t, s.Addr, protocol), open(t, s.Addr, protocol), open(t, s.Addr, protocol)
@@ -58,6 +59,7 @@ func TestBreakIsToldFirst(t *testing.T) {
 
 // A Break that meets a release, or the next hold, takes no other hold than it saw.
 func TestBreakMeetsRelease(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		l, operator := open(t, s.Addr, protocol), open(t, s.Addr, protocol)
@@ -95,6 +97,7 @@ func TestBreakMeetsRelease(t *testing.T) {
 
 // A holder that is frozen is disconnected.
 func TestBreakOfAFrozenHolder(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		p := startChild(t, s.Addr)
@@ -112,6 +115,7 @@ func TestBreakOfAFrozenHolder(t *testing.T) {
 }
 
 func TestBreakOfAFrozenHolderIsNotPermitted(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	setUser(s, "operator", append([]string{"on", ">password", "~*", "&*", "+@all"}, denying(t, "client|kill")...))
 	p := startChild(t, s.Addr)
@@ -127,6 +131,7 @@ func TestBreakOfAFrozenHolderIsNotPermitted(t *testing.T) {
 // A foreign holder is disconnected by the name that portalocker gives to its connection,
 // and nobody else is.
 func TestBreakOfAForeignHolder(t *testing.T) {
+	t.Parallel()
 	for name, killed := range map[string]bool{"n-lock": true, "n-lock-" + strings.Repeat("5", 32): true, "nn-lock": false, "": false} {
 		s := redistest.Start(t)
 		conn := s.Raw()
@@ -147,6 +152,7 @@ func TestBreakOfAForeignHolder(t *testing.T) {
 // A holder is asked for the lock, and keeps its others, also where n-holder tells of
 // another hold than this one, or of none.
 func TestBreakOfAHoldThatIsNotInTheHint(t *testing.T) {
+	t.Parallel()
 	for how, hold := range map[string]func(*testing.T, *redistest.Server, *redislock.Locker) locker.Lock{
 		"passed on": func(t *testing.T, _ *redistest.Server, l *redislock.Locker) locker.Lock {
 			lock := acquire(t, l, "n")
@@ -191,6 +197,7 @@ func TestBreakOfAHoldThatIsNotInTheHint(t *testing.T) {
 
 // Close ends a Break that waits for a holder.
 func TestCloseEndsABreak(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Raw().Do("SUBSCRIBE", "n") // it cannot be told whose it is
 	l := openWith(t, s.Client(nil), &redislock.Options{UnavailableTimeout: time.Hour})

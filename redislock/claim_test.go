@@ -17,6 +17,7 @@ import (
 // SUBSCRIBE that the server has refused is the reason of the failure also when the
 // script had found nobody on the channel before; and other locks are kept.
 func TestSubscribeRefusedAfterTheScript(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "resetchannels", "&n*", "&locker:session:*", "+@all")
 	client := s.Client(func(o *redis.Options) { o.Protocol, o.Username, o.Password = 2, "worker", "secret" })
@@ -52,6 +53,7 @@ func TestSubscribeRefusedAfterTheScript(t *testing.T) {
 // the grant may come after the ping, as with RESP2, so is one before. (The test makes
 // no hold of the grant.)
 func TestPingAfterTheGrant(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []int{3, 2} {
 		s := redistest.Start(t)
 		client := s.Client(func(o *redis.Options) { o.Protocol = protocol })

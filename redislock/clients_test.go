@@ -27,6 +27,7 @@ func (bareConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported
 // A Dialer whose connections have no deadlines serves as any other does, also when the
 // server does not answer.
 func TestConnectionsWithoutDeadlines(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		client := func() *redis.Client {
@@ -88,6 +89,7 @@ func (c *credentials) become(user string) {
 
 // A session goes on with new credentials: a lock is held for longer than a token lasts.
 func TestStreamingCredentials(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	for _, user := range []string{"before", "after"} {
 		s.Do("ACL", "SETUSER", user, "on", ">secret", "~*", "&*", "+@all")

@@ -23,6 +23,7 @@ func slowly(protocol int) func(*redis.Options) {
 
 // Close ends soon, whatever is under way at a server that does not answer.
 func TestCloseOfASilentServer(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		for what, use := range map[string]func(t *testing.T, s *redistest.Server, l *redislock.Locker){
 			"nothing": func(t *testing.T, _ *redistest.Server, l *redislock.Locker) { release(t, acquire(t, l, "n")) },
@@ -70,6 +71,7 @@ func (c *deafConn) Write(b []byte) (int, error) {
 
 // The end of ctx ends an Acquire also while it looks for those who hang.
 func TestCtxEndsALookForTheHung(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		for _, command := range []string{"\r\nlist\r\n", "\r\nkill\r\n", "\r\nchannels\r\n"} {
 			s := redistest.Start(t)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,55 +16,10 @@ import (
 	"github.com/golocker/locker/redislock"
 )
 
-func TestConformanceClusterRESP3(t *testing.T) { conformanceCluster(t, 3) }
-func TestConformanceClusterRESP2(t *testing.T) { conformanceCluster(t, 2) }
-
-// conformanceCluster runs the suite on Clusters that are used again, emptied, as it
-// takes a while to start one.
-func conformanceCluster(t *testing.T, protocol int) {
-	redistest.RequireCluster(t)
-	long(t)
-	var mu sync.Mutex
-	var unused []*redistest.Cluster
-	all := make(map[string]*redistest.Cluster)
-	locktest.Run(t, locktest.Harness{
-		New: func(sub testing.TB) string {
-			mu.Lock()
-			defer mu.Unlock()
-			var c *redistest.Cluster
-			if n := len(unused); n > 0 {
-				c, unused = unused[n-1], unused[:n-1]
-			} else {
-				c = redistest.StartCluster(t)
-				all[c.Addr()] = c
-			}
-			sub.Cleanup(func() {
-				c.Flush()
-				mu.Lock()
-				defer mu.Unlock()
-				unused = append(unused, c)
-			})
-			return c.Addr()
-		},
-		Open: func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
-			c := redistest.ClusterClient(t, addr, func(o *redis.ClusterOptions) { o.Protocol = protocol })
-			return openWith(t, c, calm, opts...)
-		},
-		CrossProcess: true,
-		Recovery:     500 * time.Millisecond,
-		Break: func(_ testing.TB, addr string, _ locker.Lock) {
-			mu.Lock()
-			defer mu.Unlock()
-			for _, s := range all[addr].Servers {
-				s.Do("CLIENT", "KILL", "TYPE", "pubsub")
-			}
-		},
-	})
-}
-
 // When a slot moves to another shard while its lock is held, the holder is told, the
 // locks in other slots of the shard are kept, and those who wait go on.
 func TestSlotMovesWhileItsLockIsHeld(t *testing.T) {
+	t.Parallel()
 	long(t)
 	c := redistest.StartCluster(t)
 	for _, protocol := range []int{3, 2} {
@@ -143,6 +97,7 @@ func inShard(t *testing.T, c *redistest.Cluster, shard *redistest.Server, not in
 // Over a failover of a shard, planned or by the death of its primary, nobody holds
 // a lock on both sides, and the locks of other shards are kept.
 func TestClusterFailover(t *testing.T) {
+	t.Parallel()
 	long(t)
 	for _, tt := range []struct {
 		name     string

@@ -47,6 +47,7 @@ func (c *meteredConn) Write(b []byte) (int, error) {
 
 // A free lock costs one round trip to acquire and one to release.
 func TestFreeLockRoundTrips(t *testing.T) {
+	t.Parallel()
 	var m meter
 	l := openWith(t, redistest.Start(t).Client(m.options), calm)
 	pair := func() {
@@ -78,6 +79,7 @@ func TestFreeLockRoundTrips(t *testing.T) {
 
 // A thousand locks share one connection, and holding one costs no commands.
 func TestThousandHeldLocks(t *testing.T) {
+	t.Parallel()
 	var m meter
 	s := redistest.Start(t)
 	l := openWith(t, s.Client(m.options), calm)
@@ -103,6 +105,7 @@ func TestThousandHeldLocks(t *testing.T) {
 
 // Goroutines of one process pass the lock on without asking Redis each time.
 func TestHandOverInsideTheProcess(t *testing.T) {
+	t.Parallel()
 	var m meter
 	l := openWith(t, redistest.Start(t).Client(m.options), calm, locker.WithTimeout(time.Minute), locker.WithCheckInterval(10*time.Second))
 	first, err := l.Acquire(t.Context(), "n")
@@ -143,6 +146,7 @@ func TestHandOverInsideTheProcess(t *testing.T) {
 // queue, to claim and to release. Nobody polls here, so a wake-up that is lost, or
 // that goes to one who does not claim, is a stall that ends the test.
 func TestHerdScriptCalls(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	const clients, rounds, holds = 64, 10, 64 * 10
 	holder := open(t, s.Addr, 3)

@@ -41,6 +41,7 @@ func releaseEach(t *testing.T, waiting []chan locker.Lock) {
 }
 
 func TestFrozenHolderAndWaiters(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		for _, frozen := range []int{1, 2, 5} {
 			t.Run(fmt.Sprint(frozen), func(t *testing.T) {
@@ -69,6 +70,7 @@ func TestFrozenHolderAndWaiters(t *testing.T) {
 }
 
 func TestFrozenWaitersAndDeadHolder(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		for _, frozen := range []int{1, 2, 5} {
 			t.Run(fmt.Sprint(frozen), func(t *testing.T) {
@@ -97,6 +99,7 @@ func TestFrozenWaitersAndDeadHolder(t *testing.T) {
 
 // How often those before one look is their own matter.
 func TestFrozenHolderAndWaitersThatSeldomLook(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		holder := startChild(t, s.Addr)
@@ -119,6 +122,7 @@ func TestFrozenHolderAndWaitersThatSeldomLook(t *testing.T) {
 
 // Where many die with the holder, the next one notices soon, however far behind it is.
 func TestManyDieTogether(t *testing.T) {
+	t.Parallel()
 	const many = 80
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)

@@ -104,12 +104,12 @@ func (m *moving) copy(to io.Writer, from io.Reader) {
 // replica that keeps its connections. Its holder is told before the next one holds, and its
 // Locker works at the new primary; so does one that waits.
 func TestDemotedPrimary(t *testing.T) {
+	t.Parallel()
 	rounds := 20
 	if testing.Short() {
 		rounds = 2
 	}
 	protocols(t, func(t *testing.T, protocol int) {
-		t.Parallel()
 		servers := [2]*redistest.Server{redistest.Start(t), redistest.Start(t)}
 		address := startMoving(t, servers[0].Addr)
 		client := func() *redis.Client {

@@ -14,6 +14,7 @@ import (
 // Where it was not allowed to disconnect a holder that hangs, that is tried again a minute
 // later: the permission may have been granted.
 func TestKillPermittedLater(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "weak", "on", "nopass", "~*", "&*", "+@all", "-client|kill")
 	hung := s.Raw()

@@ -17,6 +17,7 @@ var _ redis.Error = replyError("")
 // The servers word it differently when they deny something, and from 7.2 on they name the
 // user, who may be called anything.
 func TestWhatIsDenied(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		text string
 		key  bool // or a channel

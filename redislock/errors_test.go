@@ -19,6 +19,7 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
 	defer cluster.Close()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
@@ -55,6 +56,7 @@ func TestNewRefuses(t *testing.T) {
 // A Redis that does not do what a lock needs is an ErrUnavailable that says why,
 // at once and without the password.
 func TestUnavailable(t *testing.T) {
+	t.Parallel()
 	const password = "s3cret-p4ssw0rd"
 	deny := func(what string) func(*testing.T) *redis.Client {
 		return func(t *testing.T) *redis.Client {
@@ -141,6 +143,7 @@ func TestUnavailable(t *testing.T) {
 // A server that accepts connections and says nothing ends an attempt within the
 // limits of the client, and a wait at its timeout or the end of its ctx.
 func TestSilentServer(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +171,7 @@ func TestSilentServer(t *testing.T) {
 
 // A name that the ACL denies costs nobody else a lock.
 func TestDeniedNameIsAlone(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all", "resetchannels", "&jobs:*", "&locker:session:*")
@@ -186,6 +190,7 @@ func TestDeniedNameIsAlone(t *testing.T) {
 // A server that repeats a command that it does not know does not have the password
 // repeated.
 func TestPasswordIsNotRepeated(t *testing.T) {
+	t.Parallel()
 	const password = "s3cret-p4ssw0rd"
 	for _, args := range [][]string{
 		{"--rename-command", "AUTH", ""},
@@ -207,6 +212,7 @@ func TestPasswordIsNotRepeated(t *testing.T) {
 
 // A foreign holder is a holder, however short the timeout is.
 func TestForeignHolderAndShortTimeout(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		l := open(t, s.Addr, protocol)
@@ -221,6 +227,7 @@ func TestForeignHolderAndShortTimeout(t *testing.T) {
 
 // Close does not wait for a server that accepts a connection and then hangs.
 func TestCloseWhileConnecting(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ var failovers = flag.Int("failovers", 1, "how many failovers each test about the
 // Over a failover, planned or by the death of the primary, nobody holds the lock on
 // both sides: the holder is told, and those who wait go on at the new primary.
 func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
 	long(t)
 	for _, tt := range []struct {
 		name     string

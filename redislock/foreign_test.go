@@ -20,6 +20,7 @@ func dump(s *redistest.Server, key string) string {
 // What an application keeps beside a lock, under names that it may well choose, is left as
 // it is: no name of a key of a lock is one of those.
 func TestKeysOfAnApplicationAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		var keys []string
@@ -60,6 +61,7 @@ func TestKeysOfAnApplicationAreLeftAlone(t *testing.T) {
 // A key that is called like one of a lock, and holds something else, is an application's:
 // every attempt fails, with an error that names it, and nothing is changed.
 func TestForeignKeysAreRefused(t *testing.T) {
+	t.Parallel()
 	id := strings.Repeat("a", 32)
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
@@ -107,6 +109,7 @@ func TestForeignKeysAreRefused(t *testing.T) {
 
 // The same for a lock that is held, and waited for, when the key comes about.
 func TestForeignKeysThatComeLater(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		a, b := open(t, s.Addr, protocol), open(t, s.Addr, protocol)
@@ -125,9 +128,8 @@ func TestForeignKeysThatComeLater(t *testing.T) {
 				next <- lock
 			}()
 			queued(t, s, name, 1)
-			s.Do("DEL", key)
 			words[1] = key
-			s.Do(words...)
+			s.Do(append([]any{"EVAL", "redis.call('DEL', KEYS[1]) return redis.call(ARGV[1], KEYS[1], ARGV[2])", 1, key, words[0]}, words[2:]...)...)
 			before := dump(s, key)
 			release(t, held)
 			if _, err := a.Acquire(t.Context(), name, noWait); !errors.Is(err, locker.ErrUnavailable) && !errors.Is(err, locker.ErrAlreadyLocked) {
@@ -149,6 +151,7 @@ func TestForeignKeysThatComeLater(t *testing.T) {
 // portalocker's counter is an application's key, unless processes of portalocker are said
 // to take part.
 func TestPortalockerFence(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	with := openWith(t, s.Client(nil), &redislock.Options{PortalockerNames: true})
 	without := open(t, s.Addr, 3)

@@ -16,6 +16,7 @@ import (
 // For a lock that is free, the first part of the script that claims does what the rest
 // would have done: whatever it finds, the answer and the keys are the same without it.
 func TestFreeIsAsClaim(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Client(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -129,6 +130,7 @@ func errorOf(err error) string {
 
 // The same goes for the first part of the script that releases.
 func TestGiveIsAsRelease(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Client(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -120,6 +120,7 @@ func (p *process) says(prefix string) {
 // A lock whose holder is frozen is taken from it, and the holder knows by the first
 // call after it wakes.
 func TestFrozenHolder(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		p := startChild(t, s.Addr)
@@ -139,6 +140,7 @@ func TestFrozenHolder(t *testing.T) {
 // One who is frozen at the head of the queue holds up those behind it for a while,
 // and once.
 func TestFrozenWaiter(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		held := acquire(t, openAlert(t, s.Addr, protocol), "n")
@@ -160,6 +162,7 @@ func TestFrozenWaiter(t *testing.T) {
 // A holder that is cut off from its server, with its connection open at both ends,
 // says so before the lock is granted to another one.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	const runs = 5
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
@@ -194,6 +197,7 @@ func TestPartition(t *testing.T) {
 
 // A holder that is slow, and waiters that ask it all the time, cost it nothing.
 func TestSlowHolderIsKept(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		var logs syncBuffer
 		logger := locker.WithLogger(slog.New(slog.NewTextHandler(&logs, nil)))
@@ -218,6 +222,7 @@ func TestSlowHolderIsKept(t *testing.T) {
 
 // A holder that stands still for half of UnavailableTimeout keeps its lock.
 func TestPausedHolderIsKept(t *testing.T) {
+	t.Parallel()
 	long(t)
 	const patience = 8 * time.Second
 	s := redistest.Start(t)
@@ -242,6 +247,7 @@ func TestPausedHolderIsKept(t *testing.T) {
 
 // A holder that hears pings and cannot answer them does not wait until it is cut off.
 func TestHolderThatCannotAnswerKnows(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "resetchannels", "&n", "&n:h:*", "&locker:session:*", "+@all")
@@ -257,6 +263,7 @@ func TestHolderThatCannotAnswerKnows(t *testing.T) {
 
 // Where a holder cannot be disconnected, that is said once, and waiting goes on.
 func TestKillNotPermitted(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		setUser(s, "worker", append([]string{"on", ">secret", "~*", "&*", "+@all"}, denying(t, "client|kill")...))
@@ -285,6 +292,7 @@ func TestKillNotPermitted(t *testing.T) {
 // is that of a session on this lock, or has the name of a portalocker; and nobody
 // else is, however alike its name is.
 func TestHungWithoutAName(t *testing.T) {
+	t.Parallel()
 	id := strings.Repeat("5", 32)
 	for _, tt := range []struct {
 		name     string
@@ -325,6 +333,7 @@ func TestHungWithoutAName(t *testing.T) {
 
 // A foreign holder that answers is left alone.
 func TestForeignHolderThatAnswers(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	conn := s.Raw()
 	conn.Do("CLIENT", "SETNAME", "n-lock")

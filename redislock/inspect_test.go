@@ -41,6 +41,7 @@ func names(t testing.TB, l locker.Inspector) (names []string) {
 // A thousand waiters are counted in one round trip, and those of them that have died are
 // not.
 func TestInspectIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	lock := acquire(t, open(t, s.Addr, 3), "n")
 	var m meter
@@ -72,6 +73,7 @@ func TestInspectIsOneRoundTrip(t *testing.T) {
 // What n-holder says is no holder when that is gone, and nobody is on the lock; and the
 // one that is there is shown if n-holder was lost.
 func TestInspectAndStaleHints(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l, other := open(t, s.Addr, 3), open(t, s.Addr, 3)
 	held := acquire(t, l, "n")
@@ -102,6 +104,7 @@ func TestInspectAndStaleHints(t *testing.T) {
 
 // Names takes more than one step, and knows hints from other keys.
 func TestNamesOfMany(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l, other := open(t, s.Addr, 3), open(t, s.Addr, 2)
 	var want []string
@@ -130,6 +133,7 @@ func TestNamesOfMany(t *testing.T) {
 }
 
 func TestInspectAnUnreachableServer(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, s.Addr, 3)
 	inspect(t, l, "n")
@@ -153,6 +157,7 @@ func TestInspectAnUnreachableServer(t *testing.T) {
 
 // A replica knows nothing of subscriptions, and no lock is called free there.
 func TestInspectOnAReplica(t *testing.T) {
+	t.Parallel()
 	s, replica := redistest.Start(t), redistest.Start(t)
 	host, port, _ := strings.Cut(s.Addr, ":")
 	replica.Do("REPLICAOF", host, port)
@@ -176,6 +181,7 @@ func TestInspectOnAReplica(t *testing.T) {
 
 // A server that says nothing keeps nobody for longer than ctx.
 func TestInspectASilentServer(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

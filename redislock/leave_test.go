@@ -9,6 +9,7 @@ import (
 // To leave the channels of a lock in a Cluster is one command. What the server says of
 // channels that it drops, as their slot moves, looks like a confirmation, and is none.
 func TestLeavingInACluster(t *testing.T) {
+	t.Parallel()
 	const (
 		mark = ">3\r\n$12\r\nsunsubscribe\r\n$5\r\n{n}:l\r\n:2\r\n"
 		lock = ">3\r\n$12\r\nsunsubscribe\r\n$3\r\n{n}\r\n:1\r\n"

@@ -74,13 +74,18 @@ func queued(t *testing.T, s *redistest.Server, name string, n int64) {
 }
 
 func protocols(t *testing.T, f func(t *testing.T, protocol int)) {
-	t.Run("RESP3", func(t *testing.T) { f(t, 3) })
-	t.Run("RESP2", func(t *testing.T) { f(t, 2) })
+	for _, protocol := range []int{3, 2} {
+		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
+			t.Parallel()
+			f(t, protocol)
+		})
+	}
 }
 
 // A holder whose connection is killed knows of it before a contender that tries
 // all the time is granted the lock.
 func TestClientKillIsToldFirst(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		a, b := open(t, s.Addr, protocol), open(t, s.Addr, protocol)
@@ -118,6 +123,7 @@ func holderClient(t *testing.T, s *redistest.Server, name string) string {
 // A restart of the server ends every hold at once; those who wait go on, without
 // an error, when it is back.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		a, b := open(t, s.Addr, protocol), open(t, s.Addr, protocol)
@@ -165,6 +171,7 @@ func TestRestart(t *testing.T) {
 // FLUSHALL, and keys that are forged, never grant a lock that is held, and tokens
 // still grow.
 func TestKeysAreHints(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		a, b := open(t, s.Addr, protocol), open(t, s.Addr, protocol, locker.WithTimeout(0))
@@ -200,6 +207,7 @@ func TestKeysAreHints(t *testing.T) {
 // Those who wait get the lock in their order, also when the queue was lost and
 // when one in its midst has died.
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		lockers := make([]*redislock.Locker, 8)
@@ -255,6 +263,7 @@ func TestQueue(t *testing.T) {
 // The commands of a user who has every connection of the pool block do not keep a
 // lock waiting.
 func TestUserBlocksThePool(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		c := redistest.Start(t).Client(func(o *redis.Options) { o.Protocol, o.PoolSize, o.ReadTimeout = protocol, 1, -1 })
 		l := openWith(t, c, nil)
@@ -279,6 +288,7 @@ func TestUserBlocksThePool(t *testing.T) {
 
 // The user's client is left open, and its options as they were.
 func TestCloseLeavesTheClient(t *testing.T) {
+	t.Parallel()
 	c := redistest.Start(t).Client(nil)
 	l := openWith(t, c, nil)
 	release(t, acquire(t, l, "n"))
@@ -296,6 +306,7 @@ func TestCloseLeavesTheClient(t *testing.T) {
 // Of thousands of locks that are lost together, none is granted again before its
 // holder knows.
 func TestManyLocksAreLostTogether(t *testing.T) {
+	t.Parallel()
 	const locks, waiters = 5000, 50
 	s := redistest.Start(t)
 	holder, other := open(t, s.Addr, 3), open(t, s.Addr, 3)

@@ -15,6 +15,7 @@ import (
 // it be left. A lock that is released then is free all the same: the session ends, and
 // those who hold its other locks learn of it first.
 func TestReleaseWhileItsSlotIsOnItsWay(t *testing.T) {
+	t.Parallel()
 	long(t)
 	c := redistest.StartCluster(t)
 	refuses := false

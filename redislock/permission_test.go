@@ -17,6 +17,7 @@ import (
 // Whoever lacks one permission of the README's learns which one: from the error, or
 // from the log where it can be done without.
 func TestOnePermissionLess(t *testing.T) {
+	t.Parallel()
 	scenarios := map[string]func(d *denied) string{
 		"info":            (*denied).acquireWithout,
 		"client|id":       (*denied).acquire,

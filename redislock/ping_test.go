@@ -40,6 +40,7 @@ func receive(t *testing.T, messages <-chan *redis.Message) *redis.Message {
 
 // A holder answers a ping in the form of portalocker, once.
 func TestPingIsAnswered(t *testing.T) {
+	t.Parallel()
 	const random = "n-0.8444218515250481"
 	uuid := "n-" + strings.Repeat("0f", 16)
 	protocols(t, func(t *testing.T, protocol int) {
@@ -69,6 +70,7 @@ func TestPingIsAnswered(t *testing.T) {
 // Whatever else arrives on the lock's channel is ignored: the lock is kept, and
 // nothing is published where the sender wants it.
 func TestHostileMessages(t *testing.T) {
+	t.Parallel()
 	victims := []string{"other", "nn", "n", "n-", "n-other", "n:other", "other-0.5", "n-0.5x", "n-" + strings.Repeat("g", 32), "n-weekly-report", "n:w:victim"}
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
@@ -107,6 +109,7 @@ func TestHostileMessages(t *testing.T) {
 // A subscriber that is not of this library keeps the lock from us, whether it
 // answers or not, and as soon as it leaves, those who wait get it.
 func TestForeignHolder(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		for _, answering := range []bool{true, false} {
 			s := redistest.Start(t)

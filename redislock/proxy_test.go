@@ -19,6 +19,7 @@ import (
 // A proxy that passes on single commands refuses to subscribe, or hangs up. The error says
 // that it may be the reason.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	unknown := func(command string) string { return "-ERR unknown command '" + command + "'\r\n" }
 	for _, tt := range []struct {
 		name   string
@@ -109,6 +110,7 @@ func readCommand(r *bufio.Reader) (word string, err error) {
 
 // A server that has as many clients as it may says so, and closes the connection.
 func TestTooManyClients(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Raw().Do("CONFIG", "SET", "maxclients", "1") // which this one is
 	protocols(t, func(t *testing.T, protocol int) {

@@ -18,6 +18,7 @@ import (
 // holder dies just then, the next one has the lock within a check interval, and
 // not within the many of its old place.
 func TestMovedUp(t *testing.T) {
+	t.Parallel()
 	const waiters, checkInterval = 12, 500 * time.Millisecond
 	for _, tt := range []struct {
 		name string
@@ -71,6 +72,7 @@ func TestMovedUp(t *testing.T) {
 
 // A waiter whose session cannot leave the lock's channel does not keep it.
 func TestWaiterThatCannotLeave(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", "-unsubscribe")
@@ -94,6 +96,7 @@ func TestWaiterThatCannotLeave(t *testing.T) {
 // The channels of a session are no names for its locks: to release one would be
 // to lose another.
 func TestOwnChannelIsNoName(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, s.Addr, 3)
 	lock := acquire(t, l, "x")

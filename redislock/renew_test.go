@@ -28,6 +28,7 @@ func holderToken(s *redistest.Server, name string) uint64 {
 // A holder finds by itself that the data was flushed, and restores what is known of its
 // locks, also where nobody waits.
 func TestHintsComeBackAfterAFlush(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		l := openAlert(t, s.Addr, protocol)
@@ -63,6 +64,7 @@ func TestHintsComeBackAfterAFlush(t *testing.T) {
 
 // One whose data was flushed is waited for when its connection is cut after that.
 func TestLossAfterAFlushIsToldFirst(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		next := open(t, s.Addr, protocol)
@@ -87,6 +89,7 @@ func TestLossAfterAFlushIsToldFirst(t *testing.T) {
 
 // A hint that is missing alone comes back when somebody waits.
 func TestHintComesBackToAWaiter(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		held := acquire(t, openAlert(t, s.Addr, protocol), "n")
@@ -116,6 +119,7 @@ func calls(s *redistest.Server, command string) int {
 // A holder that leaves no hint here, as it uses another database, costs a waiter no look
 // at all connections and channels of the server.
 func TestHolderOfAnotherDatabase(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		inDB := func(db int) *redislock.Locker {
@@ -139,6 +143,7 @@ func TestHolderOfAnotherDatabase(t *testing.T) {
 // A waiter goes by what a holder says of its UnavailableTimeout: it cannot be the same
 // everywhere while it is changed.
 func TestHolderWithALongerTimeout(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		p := startPatientChild(t, s.Addr, time.Hour)
@@ -157,6 +162,7 @@ func TestHolderWithALongerTimeout(t *testing.T) {
 
 // With RESP2 a session answers all that ask, also where each command takes a while.
 func TestManyContendedLocksFarAway(t *testing.T) {
+	t.Parallel()
 	const names = 60
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)

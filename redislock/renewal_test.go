@@ -10,6 +10,7 @@ import (
 
 // The keys of a lock that is held, or waited for, are renewed before they expire.
 func TestKeysInUseAreRenewed(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []int{3, 2} {
 		s := redistest.Start(t)
 		client := redistest.Client(t, s.Addr, nil)

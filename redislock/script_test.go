@@ -47,6 +47,7 @@ func claimAs(t *testing.T, c *redis.Client, sid string) string {
 // A waiter that was woken and leaves passes the wake-up on, also while somebody
 // who will not tell anyone is on the channel.
 func TestLeavePassesTheWakeUpOn(t *testing.T) {
+	t.Parallel()
 	c := redistest.Start(t).Client(nil)
 	subscribeTo(t, c, "n:w:"+sessionA)
 	next := subscribeTo(t, c, "n:w:"+sessionB)
@@ -74,6 +75,7 @@ func TestLeavePassesTheWakeUpOn(t *testing.T) {
 // A release that leaves the lock to portalocker wakes nobody, and none of this
 // library takes the lock meanwhile; and it does so no more often than it may.
 func TestReleaseYields(t *testing.T) {
+	t.Parallel()
 	c := redistest.Start(t).Client(nil)
 	waiting := subscribeTo(t, c, "n:w:"+sessionB, "w")
 	c.RPush(t.Context(), "n:locker:queue", sessionB)
@@ -148,6 +150,7 @@ func TestReleaseYields(t *testing.T) {
 
 // How long to settle is remembered when the one who settles dies, too.
 func TestSettlingIsInherited(t *testing.T) {
+	t.Parallel()
 	c := redistest.Start(t).Client(nil)
 	for _, tt := range []struct {
 		run  string // the server of the last holder, which is gone
@@ -184,6 +187,7 @@ func TestSettlingIsInherited(t *testing.T) {
 
 // Nothing is kept of names that nobody uses any more.
 func TestMembersAreForgotten(t *testing.T) {
+	t.Parallel()
 	o := Options{UnavailableTimeout: time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Second}
 	for _, protocol := range []int{3, 2} {
 		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
@@ -206,6 +210,7 @@ func TestMembersAreForgotten(t *testing.T) {
 // a release, perhaps, when the session is on the channel again, as another member. It is
 // that one that tells those who wait, when it leaves.
 func TestReleaseScriptThatComesLate(t *testing.T) {
+	t.Parallel()
 	d := newSingle(redistest.Start(t).Client(nil).Options(), Options{UnavailableTimeout: 10 * time.Second, HealthCheckInterval: 10 * time.Second})
 	l := locker.NewBase(d)
 	d.log = l.Logger()

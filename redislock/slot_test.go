@@ -3,6 +3,7 @@ package redislock
 import "testing"
 
 func TestSlotOf(t *testing.T) {
+	t.Parallel()
 	for key, want := range map[string]int{ // of CLUSTER KEYSLOT
 		"123456789": 12739, "": 0, "foo": 12182, "{foo}bar": 12182, "a{foo}b{bar}": 12182,
 		"{}foo": 9500, "foo{": 7673, "{{foo}": 13308,
@@ -16,6 +17,7 @@ func TestSlotOf(t *testing.T) {
 // Each name has a channel of its own, whose slot is that of all channels and keys
 // that begin with it.
 func TestClusterChannel(t *testing.T) {
+	t.Parallel()
 	names := []string{
 		"a", "{a}", "{a}{}", "{a}{}{}", "{a}b", "b{a}", "{a", "a}", "}a{", "{}", "{}a", "a{}", "{}{a}", "{{a}", "{{a}}", "}", "{", "}{",
 		"{a}}", "{a{b}", "a{b", "{{}", "{{}{}", "nightly-report", "{user:1}:report", "a\x00b", "{a}{", "{a}{}b",

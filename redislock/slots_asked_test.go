@@ -18,6 +18,7 @@ import (
 // the slots were another's before, leaves no session there: when it is the primary one
 // day, nobody would take its turn.
 func TestNoPlaceAtAReplica(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes a while, and -short is set")
 	}
@@ -66,6 +67,7 @@ func TestNoPlaceAtAReplica(t *testing.T) {
 // Which shard has which slots is asked by clients of our own: when a node has failed,
 // the user's takes its time to dial that one, while a lock is free.
 func TestSlotsAreNotAskedByTheUsersClient(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes a while, and -short is set")
 	}

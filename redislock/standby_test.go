@@ -67,6 +67,7 @@ func releaseBoth(t *testing.T, first, second <-chan locker.Lock) {
 // One that stands by is given the lock: it sends nothing for it. What the message said
 // is true: who waits behind it is told when it releases.
 func TestStandbyIsGivenTheLock(t *testing.T) {
+	t.Parallel()
 	var m meter
 	s := redistest.Start(t)
 	held := acquire(t, open(t, s.Addr, 3), "n")
@@ -90,6 +91,7 @@ func TestStandbyIsGivenTheLock(t *testing.T) {
 // What was given counts from the latest look of the one that stands by. If that is long
 // ago, it asks the server whether it is still there before it holds the lock.
 func TestStandbyPastItsLease(t *testing.T) {
+	t.Parallel()
 	var m meter
 	s := redistest.Start(t)
 	const patience = 200 * time.Millisecond
@@ -112,6 +114,7 @@ func TestStandbyPastItsLease(t *testing.T) {
 
 // One that stands by gives up just when it is given the lock: then the next one has it.
 func TestStandbyGivesUp(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	lockers := make([]*redislock.Locker, 3)
 	for i := range lockers {
@@ -146,6 +149,7 @@ func TestStandbyGivesUp(t *testing.T) {
 // One that stands by leaves the channel to one of portalocker's processes that asks, and
 // does not say that it is about to have the lock, which would have that one take it.
 func TestStandbyLeavesToPortalocker(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	holder := open(t, s.Addr, 3)
 	held := acquire(t, holder, "n")
@@ -171,6 +175,7 @@ func TestStandbyLeavesToPortalocker(t *testing.T) {
 // A lock that is released and left to portalocker's processes is left by the one that
 // stands by, too, which has not heard them ask.
 func TestStandbyLeavesInTime(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	held := acquire(t, open(t, s.Addr, 3), "n")
 	reply := "n-" + strings.Repeat("0f", 16)
@@ -187,6 +192,7 @@ func TestStandbyLeavesInTime(t *testing.T) {
 // Whoever stands by while nobody holds the lock, as the holder has died, is no holder;
 // and it takes the lock when somebody else looks at it.
 func TestStandbyAlone(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, s.Addr, 3)
 	acquire(t, l, "n")
@@ -206,6 +212,7 @@ func TestStandbyAlone(t *testing.T) {
 // Of two that stand by, as the queue was lost, one leaves the channel; and both get the
 // lock.
 func TestStandbyTwice(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	held := acquire(t, open(t, s.Addr, 3), "n")
 	first := inBackground(t.Context(), t, open(t, s.Addr, 3), locker.WithCheckInterval(time.Hour))
@@ -219,6 +226,7 @@ func TestStandbyTwice(t *testing.T) {
 
 // What is in n-standby gives the lock to nobody who does not stand by.
 func TestStandbyIsAHint(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := open(t, s.Addr, 3), open(t, s.Addr, 3)
 	for _, forged := range []string{"%s 0 3600 10000 750000 run 1 1 1 host", "%s 0 1 0 0 run 1 1 1 host", strings.Repeat("e", 32) + " 0 3600 10000 750000 run 1 1 1 host"} {
@@ -243,6 +251,7 @@ func TestStandbyIsAHint(t *testing.T) {
 // meanwhile, also where messages take their time and cross each other: it is served first
 // all the same.
 func TestStandbyKeepsTheOrder(t *testing.T) {
+	t.Parallel()
 	const patience = 200 * time.Millisecond
 	for _, delay := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond} {
 		t.Run(delay.String(), func(t *testing.T) {
@@ -280,6 +289,7 @@ func TestStandbyKeepsTheOrder(t *testing.T) {
 // When the queue is lost, the one that stands by does not keep those behind it from the
 // lock until it looks.
 func TestStandbyWithoutAQueue(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		for what, spoil := range map[string]func(*redistest.Server, locker.Lock){
 			"release": func(_ *redistest.Server, held locker.Lock) { release(t, held) },
@@ -303,6 +313,7 @@ func TestStandbyWithoutAQueue(t *testing.T) {
 // Break takes the lock from its holder, also when all keys were lost, and costs the one
 // that stands by none of its locks.
 func TestBreakWhileOneStandsBy(t *testing.T) {
+	t.Parallel()
 	for what, spoil := range map[string][]any{"nothing": {"PING"}, "FLUSHALL": {"FLUSHALL"}, "no hint": {"DEL", "n:locker:holder"}} {
 		t.Run(what, func(t *testing.T) {
 			s := redistest.Start(t)

@@ -37,6 +37,7 @@ func TestConformanceTLS(t *testing.T) {
 // A server with TLS that cannot be talked to is an ErrUnavailable that says what is
 // wrong, within the limits of the client and without the password of the URL.
 func TestTLSRefused(t *testing.T) {
+	t.Parallel()
 	const password = "s3cret-p4ssw0rd"
 	s, dir := startTLS(t)
 	other := tlsConfig(t, newAuthority(t))
@@ -84,6 +85,7 @@ func as[E error](err error) bool { return errors.As(err, new(E)) }
 // A server that has refused the certificate, and is gone before the first command is
 // sent, is not just a connection that was reset.
 func TestTLSRefusedBeforeTheFirstCommand(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("a reset may take what came before it with it")
 	}

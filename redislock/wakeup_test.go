@@ -142,6 +142,7 @@ const (
 // When the waiters in the midst of the queue die, those behind them look as often as
 // their new place wants.
 func TestDeadInTheMiddleOfTheQueue(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		held := acquire(t, open(t, s.Addr, protocol), "n")
@@ -168,6 +169,7 @@ func TestDeadInTheMiddleOfTheQueue(t *testing.T) {
 // One whose place has changed before it hears the messages to those who wait looks as
 // often as its new place wants.
 func TestMovedUpBeforeWaiting(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	var dies host
 	acquire(t, dies.locker(t, s, 3), "n")
@@ -193,6 +195,7 @@ func TestMovedUpBeforeWaiting(t *testing.T) {
 // A claim that was refused is on the channel for a moment longer. Who gives way to
 // it is told when it leaves.
 func TestGivingWayToOneWhoLeaves(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		x := open(t, slow(t, s, 80*time.Millisecond), protocol)
@@ -226,6 +229,7 @@ func TestGivingWayToOneWhoLeaves(t *testing.T) {
 // The same, where the one who waits has come after the holder had gone, and has looked
 // instead of claiming: no holder tells it, and the claim knows of it by its ping.
 func TestWaitingForOneWhoLeaves(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		x := open(t, slow(t, s, 80*time.Millisecond), protocol)
@@ -256,6 +260,7 @@ func TestWaitingForOneWhoLeaves(t *testing.T) {
 // One who listens to everything (PSUBSCRIBE) keeps no wake-up from those whom it is
 // for.
 func TestPatternSubscriber(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	everything := s.Client(nil).PSubscribe(t.Context(), "*")
 	defer everything.Close()

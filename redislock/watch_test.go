@@ -84,6 +84,7 @@ func (c *networkConn) Close() error {
 // A session that was idle for longer than a command may take is not ended by the
 // next command, however slow the network is.
 func TestIdleSessionIsKept(t *testing.T) {
+	t.Parallel()
 	n := network{delay: 40 * time.Millisecond}
 	c := redistest.Start(t).Client(n.options)
 	l := openWith(t, c, nil)
@@ -100,6 +101,7 @@ func TestIdleSessionIsKept(t *testing.T) {
 // A server that falls silent is noticed: by a PING when the session is idle, and
 // by a command that gets no answer.
 func TestSilenceIsALoss(t *testing.T) {
+	t.Parallel()
 	for _, busy := range []bool{false, true} {
 		var n network
 		c := redistest.Start(t).Client(n.options)
@@ -125,6 +127,7 @@ func TestSilenceIsALoss(t *testing.T) {
 
 // A server that refuses to let go of the channel has to: the session ends.
 func TestUnsubscribeRefused(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		s.Do("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", "-unsubscribe")

@@ -1,13 +1,12 @@
 package redislock_test
 
 import (
+	"flag"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
@@ -20,6 +19,17 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(child())
+	}
+	// Each test has a server of its own, and waits for most of its time.
+	flag.Parse()
+	parallel := "6"
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "test.parallel" {
+			parallel = f.Value.String()
+		}
+	})
+	if err := flag.Set("test.parallel", parallel); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -52,23 +62,6 @@ func openWith(t testing.TB, c redis.UniversalClient, o *redislock.Options, opts 
 		}
 	})
 	return l
-}
-
-// With RESP3 scripts run on the session's connection, with RESP2 through the
-// client.
-func TestConformanceRESP3(t *testing.T) {
-	conformance(t, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr })
-}
-
-func TestConformanceRESP2(t *testing.T) {
-	conformance(t, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr + "?protocol=2" })
-}
-
-// Each lock has a connection of its own there.
-func TestConformancePortalockerNames(t *testing.T) {
-	o := *calm
-	o.PortalockerNames = true
-	conformanceWith(t, &o, func(t testing.TB) string { return "redis://" + redistest.Start(t).Addr })
 }
 
 // conformance runs the suite on servers that start starts. It returns their URL; that
@@ -111,31 +104,4 @@ func client(t testing.TB, o *redis.Options) *redis.Client {
 	c := redis.NewClient(o)
 	t.Cleanup(func() { c.Close() })
 	return c
-}
-
-func TestConformanceMiniredis(t *testing.T) {
-	var mu sync.Mutex
-	servers := make(map[string]*miniredis.Miniredis)
-	locktest.Run(t, locktest.Harness{
-		New: func(t testing.TB) string {
-			m := miniredis.RunT(t)
-			mu.Lock()
-			defer mu.Unlock()
-			servers[m.Addr()] = m
-			return m.Addr()
-		},
-		Open: func(t testing.TB, addr string, opts ...locker.Option) locker.Locker {
-			return open(t, addr, 3, opts...)
-		},
-		CrossProcess: true,
-		Recovery:     500 * time.Millisecond,
-		Break: func(t testing.TB, addr string, _ locker.Lock) {
-			mu.Lock()
-			defer mu.Unlock()
-			servers[addr].Close()
-			if err := servers[addr].Restart(); err != nil {
-				t.Fatal(err)
-			}
-		},
-	})
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/internal/redistest"
 	"github.com/golocker/locker/lockurl"
@@ -241,6 +243,43 @@ func TestOpenWith(t *testing.T) {
 	exclude(t, l, l)
 	if len(told) != 3 {
 		t.Errorf("told of %q", told)
+	}
+}
+
+// Choose says which URL was chosen, without secrets, and gives the client out.
+func TestChoose(t *testing.T) {
+	s := redistest.Start(t, "--requirepass", secret)
+	dir := fileURL(t.TempDir())
+	silent := "redis://" + closedAddr(t)
+	for _, tt := range []struct {
+		urls         []string
+		url, backend string
+	}{
+		{[]string{"MEM://chosen?timeout=0", silent}, "mem://chosen", "memory"},
+		{[]string{silent, dir + "?check_interval=1s"}, dir, "file"},
+		{[]string{silent, "redis://default:" + secret + "@" + s.Addr + "/2?settle_time=1ms", dir}, "redis://" + s.Addr + "/2", "redis"},
+	} {
+		c, err := lockurl.Choose(t.Context(), nil, tt.urls...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.URL != tt.url || c.Backend != tt.backend || (c.Redis != nil) != (tt.backend == "redis") || strings.Contains(fmt.Sprintf("%+v", c), secret) {
+			t.Errorf("Choose(%q) = %+v", tt.urls, c)
+		}
+		if c.Redis != nil {
+			if err := c.Redis.Ping(t.Context()).Err(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Locker.Close(); err != nil {
+			t.Error(err)
+		}
+		if c.Redis != nil && !errors.Is(c.Redis.Ping(t.Context()).Err(), redis.ErrClosed) {
+			t.Error("the client is open after Close of the Locker")
+		}
+	}
+	if c, err := lockurl.Choose(t.Context(), nil, silent); err == nil || c != (lockurl.Choice{}) {
+		t.Errorf("Choose = %+v, %v", c, err)
 	}
 }
 

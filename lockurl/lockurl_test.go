@@ -295,6 +295,8 @@ func TestInvalid(t *testing.T) {
 		"redis://u:a/" + secret + "@h":         "percent-encoded",
 		"redis://:12/" + secret + "@h:6379/0":  "percent-encoded",
 		"redis://u:" + secret + "#1@h:6379":    "percent-encoded",
+		"redis://:12?" + secret + "@h:6379/0":  "percent-encoded",
+		"redis://:1?a=1&" + secret + "@h":      "percent-encoded",
 		"redis://u:" + secret + "@h:6379/a":    "database number",
 		"redis://u:" + secret + "@h:port":      "percent-encoded",
 		"redis://u:" + secret + "@h?what=1":    "what",

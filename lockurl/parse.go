@@ -62,7 +62,7 @@ func parse(text string, opts []locker.Option) (*backend, error) {
 		return fmt.Errorf("%w URL %s: %s; want one like %s", locker.ErrInvalid, shown, fmt.Sprintf(format, args...), s.example)
 	}
 	u, err := url.Parse(text)
-	if err != nil || strings.Contains(u.Path, "@") { // the reason may quote the password
+	if err != nil || strings.Contains(u.Path+strings.Join(slices.Collect(maps.Keys(u.Query())), ""), "@") { // the reason may quote the password
 		return nil, invalid("it cannot be parsed (is there a character in the password that has to be percent-encoded?)")
 	}
 	if !strings.HasPrefix(text[len(name):], "://") {

@@ -28,8 +28,8 @@ type scheme struct {
 	parse   func(u *url.URL) (opener, error)
 }
 
-// An opener opens the locks that a URL names. With Redis, it returns the client, too.
-type opener func(context.Context, settings) (locker.Locker, redis.UniversalClient, error)
+// An opener opens what a URL names, and leaves URL and Backend of the Choice to parse.
+type opener func(context.Context, settings) (Choice, error)
 
 var schemes = map[string]scheme{
 	"redis":           {"redis://user:password@host:6379/0", "redis", redisOptions, onRedis(redis.ParseURL, single)},
@@ -89,8 +89,9 @@ func parse(text string, opts []locker.Option) (*backend, error) {
 		return nil, invalid("%v", err)
 	}
 	return &backend{shown, func(ctx context.Context) (Choice, error) {
-		l, client, err := open(ctx, set)
-		return Choice{l, shown, s.backend, client}, err
+		c, err := open(ctx, set)
+		c.URL, c.Backend = shown, s.backend
+		return c, err
 	}}, nil
 }
 
@@ -102,12 +103,12 @@ func files(u *url.URL) (opener, error) {
 	if u.Host != "" || u.User != nil || !filepath.IsAbs(dir) {
 		return nil, errors.New("the directory has to be absolute, after three slashes")
 	}
-	return func(_ context.Context, s settings) (locker.Locker, redis.UniversalClient, error) {
+	return func(_ context.Context, s settings) (Choice, error) {
 		l, err := filelock.New(dir, s.acquire...)
 		if errors.Is(err, locker.ErrUnavailable) && !errors.Is(err, fs.ErrPermission) {
 			err = fmt.Errorf("%w: %w", errSilent, err)
 		}
-		return l, nil, err
+		return Choice{Locker: l}, err
 	}, nil
 }
 
@@ -122,7 +123,7 @@ func memory(u *url.URL) (opener, error) {
 	if u.Host == "" || u.Path != "" || u.User != nil {
 		return nil, errors.New("it has to be a name alone")
 	}
-	return func(_ context.Context, s settings) (locker.Locker, redis.UniversalClient, error) {
+	return func(_ context.Context, s settings) (Choice, error) {
 		memories.Lock()
 		defer memories.Unlock()
 		l := memories.byName[u.Host]
@@ -130,6 +131,6 @@ func memory(u *url.URL) (opener, error) {
 			l = memlock.New()
 			memories.byName[u.Host] = l
 		}
-		return l.With(s.acquire...), nil, nil
+		return Choice{Locker: l.With(s.acquire...)}, nil
 	}, nil
 }

@@ -43,16 +43,16 @@ func onRedis[O any](parse func(string) (*O, error), connect func(*O) redis.Unive
 		if err != nil {
 			return nil, fmt.Errorf("%s (the options are those of go-redis, and %s)", strings.TrimPrefix(err.Error(), "redis: "), names(redisOptions))
 		}
-		return func(ctx context.Context, s settings) (locker.Locker, redis.UniversalClient, error) {
+		return func(ctx context.Context, s settings) (Choice, error) {
 			client := connect(o)
 			l, err := redislock.New(client, &s.redis, s.acquire...)
 			if err == nil {
 				err = answers(ctx, client)
 			}
 			if err != nil {
-				return nil, nil, errors.Join(err, client.Close())
+				return Choice{}, errors.Join(err, client.Close())
 			}
-			return &redisLocker{l, client}, client, nil
+			return Choice{Locker: &redisLocker{l, client}, Redis: client}, nil
 		}, nil
 	}
 }

@@ -15,11 +15,13 @@
 // long a server may take. rediss+sentinel and rediss+cluster use TLS. A directory that
 // does not exist is made.
 //
-// All forms take the options of Acquire as parameters: timeout (a duration, or none),
-// check_interval and fail_when_locked; the Redis forms take those of redislock, too:
-// unavailable_timeout, settle_time, health_check_interval and
-// portalocker_names. The number of a database (redis://host/1) does not separate locks, as
-// the channels of a Redis are those of all its databases: names with a prefix do. Their durations have a unit: 1.5s. An unknown parameter is an error.
+// Every form takes the options of Acquire as parameters: timeout (a duration, or none),
+// check_interval and fail_when_locked. The Redis forms also take those of redislock:
+// unavailable_timeout, settle_time, health_check_interval and portalocker_names. A duration
+// has a unit: 1.5s. An unknown parameter is an error.
+//
+// The number of a database (redis://host/1) does not separate locks, because the channels
+// of a Redis belong to all its databases. Names with a prefix do.
 package lockurl
 
 import (
@@ -27,82 +29,88 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/golocker/locker"
 )
 
-// Open returns a Locker on the first of the URLs whose backend answers. That is decided
-// once: it never changes over later, when half of a fleet would not see the locks of
-// the other half. A warning in the log of slog.Default says which URLs were passed over,
-// and why; losses of locks are logged there, too. Close of the Locker closes all that
-// Open has opened.
+// Open returns a Locker on the first of the URLs whose backend answers. Open decides that
+// once: the Locker never moves to another URL, because half of a fleet would not see the
+// locks of the other half. A warning in the log of slog.Default says which URLs were passed
+// over, and why; losses of locks are logged there, too. Close of the Locker closes
+// everything that Open has opened.
 //
-// A URL that is not valid is an error that matches [locker.ErrInvalid], whichever it
-// is, and nothing is opened. A backend is passed over when no connection to it can be
-// made, or the connection ends or stays silent, and a directory that cannot be made where
-// there is none. One that refuses (a wrong password, a certificate, a directory without
-// permission) is not: that is a mistake, and locks elsewhere would exclude nobody. Its
-// error, and that of backends of which none answers, matches [locker.ErrUnavailable] or
-// [locker.ErrInvalid]. Whether Redis permits all that locks need is not looked at.
+// If any of the URLs is not valid, the error matches [locker.ErrInvalid], and nothing is
+// opened. Open passes over a backend if no connection to it can be made, or if the
+// connection ends or stays silent, and over a directory that does not exist and cannot be
+// made. A backend that refuses is not passed over: a wrong password, a bad certificate or a
+// directory without permission is a mistake, and locks elsewhere would exclude nobody. The
+// error then, or if no backend answers, matches [locker.ErrUnavailable] or
+// [locker.ErrInvalid]. Open does not check that Redis permits all that locks need.
 //
-// Open takes the dial and read timeouts of go-redis for each URL at most, 10 s if the
-// URL says nothing. When ctx ends, so does Open, with the error and the cause of ctx,
-// and the rest is not tried. No error, and no log of this library, shows a password;
-// go-redis has a log of its own, see redis.SetLogger.
+// For each URL, Open waits at most the dial and read timeouts of go-redis: 10 s, unless the
+// URL sets them. When ctx ends, Open returns the error and the cause of ctx, and tries no
+// other URL. No error, and no log of this library, shows a password; go-redis has a log of
+// its own, see redis.SetLogger.
 func Open(ctx context.Context, urls ...string) (locker.Locker, error) {
 	return OpenWith(ctx, nil, urls...)
 }
 
-// OpenWith is Open with options for all URLs, whose own win over them.
+// OpenWith is Open with options for all URLs. The options in a URL win over them.
 func OpenWith(ctx context.Context, opts []locker.Option, urls ...string) (locker.Locker, error) {
+	c, err := Choose(ctx, opts, urls...)
+	return c.Locker, err
+}
+
+// A Choice is a Locker that Choose has opened, and where its locks are.
+type Choice struct {
+	Locker  locker.Locker
+	URL     string                // the URL that was chosen, without user, password and options
+	Backend string                // "redis", "file" or "memory", as in a [locker.Error]
+	Redis   redis.UniversalClient // the client that Locker uses, and closes; nil if Backend is not "redis"
+}
+
+// Choose is OpenWith for a caller who needs to know which of the URLs was chosen.
+func Choose(ctx context.Context, opts []locker.Option, urls ...string) (Choice, error) {
 	if len(urls) == 0 {
-		return nil, fmt.Errorf("lockurl: %w URL: there is none; want one like %s", locker.ErrInvalid, examples["redis"])
+		return Choice{}, fmt.Errorf("lockurl: %w URL: there is none; want one like %s", locker.ErrInvalid, schemes["redis"].example)
 	}
 	opts = append([]locker.Option{locker.WithLogger(slog.Default())}, opts...)
 	backends := make([]*backend, len(urls))
 	for i, u := range urls {
 		var err error
 		if backends[i], err = parse(u, opts); err != nil {
-			return nil, fmt.Errorf("lockurl: %w", err)
+			return Choice{}, fmt.Errorf("lockurl: %w", err)
 		}
 	}
-	var silent silence
+	var silent error // why backends were passed over
 	for _, b := range backends {
-		l, err := b.open(ctx)
+		c, err := b.open(ctx)
 		if err == nil {
-			if len(silent) > 0 {
+			if silent != nil {
 				slog.Default().WarnContext(ctx, "locks are not where they are wanted first", "locks", b.shown, "instead of", silent.Error())
 			}
-			return l, nil
+			return c, nil
 		}
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			err = ctx.Err()
 			if cause := context.Cause(ctx); !errors.Is(err, cause) {
 				err = fmt.Errorf("%w: %w", err, cause)
 			}
-			return nil, fmt.Errorf("lockurl: %s: %w", b.shown, err)
-		case !errors.Is(err, errSilent):
-			return nil, fmt.Errorf("lockurl: %s: %w", b.shown, err)
 		}
-		silent = append(silent, fmt.Errorf("%s: %w", b.shown, err))
+		err = fmt.Errorf("%s: %w", b.shown, err)
+		switch {
+		case !errors.Is(err, errSilent):
+			return Choice{}, fmt.Errorf("lockurl: %w", err)
+		case silent == nil:
+			silent = err
+		default:
+			silent = fmt.Errorf("%w; %w", silent, err)
+		}
 	}
-	return nil, fmt.Errorf("lockurl: %w: %w", locker.ErrUnavailable, silent)
+	return Choice{}, fmt.Errorf("lockurl: %w: %w", locker.ErrUnavailable, silent)
 }
-
-// A silence is why each of some backends was passed over.
-type silence []error
-
-func (s silence) Error() string {
-	texts := make([]string, len(s))
-	for i, err := range s {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
-func (s silence) Unwrap() []error { return s }
 
 // errSilent is matched by the errors of backends that do not answer.
 var errSilent = errors.New("no answer")
@@ -110,5 +118,5 @@ var errSilent = errors.New("no answer")
 // A backend is what a URL names.
 type backend struct {
 	shown string // the URL without what is secret
-	open  func(context.Context) (locker.Locker, error)
+	open  func(context.Context) (Choice, error)
 }

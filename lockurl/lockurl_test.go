@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/internal/redistest"
 	"github.com/golocker/locker/lockurl"
@@ -244,6 +246,43 @@ func TestOpenWith(t *testing.T) {
 	}
 }
 
+// Choose says which URL was chosen, without secrets, and gives the client out.
+func TestChoose(t *testing.T) {
+	s := redistest.Start(t, "--requirepass", secret)
+	dir := fileURL(t.TempDir())
+	silent := "redis://" + closedAddr(t)
+	for _, tt := range []struct {
+		urls         []string
+		url, backend string
+	}{
+		{[]string{"MEM://chosen?timeout=0", silent}, "mem://chosen", "memory"},
+		{[]string{silent, dir + "?check_interval=1s"}, dir, "file"},
+		{[]string{silent, "redis://default:" + secret + "@" + s.Addr + "/2?settle_time=1ms", dir}, "redis://" + s.Addr + "/2", "redis"},
+	} {
+		c, err := lockurl.Choose(t.Context(), nil, tt.urls...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.URL != tt.url || c.Backend != tt.backend || (c.Redis != nil) != (tt.backend == "redis") || strings.Contains(fmt.Sprintf("%+v", c), secret) {
+			t.Errorf("Choose(%q) = %+v", tt.urls, c)
+		}
+		if c.Redis != nil {
+			if err := c.Redis.Ping(t.Context()).Err(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Locker.Close(); err != nil {
+			t.Error(err)
+		}
+		if c.Redis != nil && !errors.Is(c.Redis.Ping(t.Context()).Err(), redis.ErrClosed) {
+			t.Error("the client is open after Close of the Locker")
+		}
+	}
+	if c, err := lockurl.Choose(t.Context(), nil, silent); err == nil || c != (lockurl.Choice{}) {
+		t.Errorf("Choose = %+v, %v", c, err)
+	}
+}
+
 func TestInvalid(t *testing.T) {
 	for u, text := range map[string]string{
 		"":                                     "scheme",
@@ -256,6 +295,8 @@ func TestInvalid(t *testing.T) {
 		"redis://u:a/" + secret + "@h":         "percent-encoded",
 		"redis://:12/" + secret + "@h:6379/0":  "percent-encoded",
 		"redis://u:" + secret + "#1@h:6379":    "percent-encoded",
+		"redis://:12?" + secret + "@h:6379/0":  "percent-encoded",
+		"redis://:1?a=1&" + secret + "@h":      "percent-encoded",
 		"redis://u:" + secret + "@h:6379/a":    "database number",
 		"redis://u:" + secret + "@h:port":      "percent-encoded",
 		"redis://u:" + secret + "@h?what=1":    "what",

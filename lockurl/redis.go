@@ -31,65 +31,69 @@ func (l *redisLocker) Close() error {
 	return err
 }
 
-// redisOpener returns what opens the Redis that u names.
-func redisOpener(u *url.URL) (func(context.Context, redislock.Options, []locker.Option) (locker.Locker, error), error) {
-	scheme, kind, _ := strings.Cut(u.Scheme, "+")
-	u.Scheme = scheme
-	var connect func() (redis.UniversalClient, time.Duration)
-	switch kind {
-	case "sentinel":
-		o, err := redis.ParseFailoverURL(u.String())
-		if err == nil && o.MasterName == "" {
-			err = errors.New("there is no master_name")
+// onRedis returns how a scheme is parsed whose URLs, without what follows a + in the
+// scheme, go-redis parses.
+func onRedis[O any](parse func(string) (*O, error), connect func(*O) redis.UniversalClient) func(*url.URL) (opener, error) {
+	return func(u *url.URL) (opener, error) {
+		if u.Host == "" && u.Scheme != "unix" {
+			return nil, errors.New("it has no host")
 		}
-		if err == nil && (o.ReplicaOnly || o.RouteByLatency || o.RouteRandomly) {
-			err = errors.New("a replica has no locks")
-		}
+		u.Scheme, _, _ = strings.Cut(u.Scheme, "+")
+		o, err := parse(u.String())
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s (the options are those of go-redis, and %s)", strings.TrimPrefix(err.Error(), "redis: "), names(redisOptions))
 		}
-		o.ContextTimeoutEnabled = true
-		connect = func() (redis.UniversalClient, time.Duration) {
-			c := redis.NewFailoverClient(o)
-			return c, patience(c.Options().DialTimeout, c.Options().ReadTimeout)
-		}
-	case "cluster":
-		o, err := redis.ParseClusterURL(u.String())
-		if err != nil {
-			return nil, err
-		}
-		o.ContextTimeoutEnabled = true
-		connect = func() (redis.UniversalClient, time.Duration) {
-			c := redis.NewClusterClient(o)
-			return c, patience(c.Options().DialTimeout, c.Options().ReadTimeout)
-		}
-	default:
-		o, err := redis.ParseURL(u.String())
-		if err != nil {
-			return nil, err
-		}
-		o.ContextTimeoutEnabled = true
-		connect = func() (redis.UniversalClient, time.Duration) {
-			c := redis.NewClient(o)
-			return c, patience(c.Options().DialTimeout, c.Options().ReadTimeout)
-		}
+		return func(ctx context.Context, s settings) (Choice, error) {
+			client := connect(o)
+			l, err := redislock.New(client, &s.redis, s.acquire...)
+			if err == nil {
+				err = answers(ctx, client)
+			}
+			if err != nil {
+				return Choice{}, errors.Join(err, client.Close())
+			}
+			return Choice{Locker: &redisLocker{l, client}, Redis: client}, nil
+		}, nil
 	}
-	return func(ctx context.Context, o redislock.Options, opts []locker.Option) (locker.Locker, error) {
-		client, limit := connect()
-		l, err := redislock.New(client, &o, opts...)
-		if err == nil {
-			err = answers(ctx, client, limit)
-		}
-		if err != nil {
-			return nil, errors.Join(err, client.Close())
-		}
-		return &redisLocker{l, client}, nil
-	}, nil
+}
+
+func single(o *redis.Options) redis.UniversalClient {
+	o.ContextTimeoutEnabled = true
+	return redis.NewClient(o)
+}
+
+func cluster(o *redis.ClusterOptions) redis.UniversalClient {
+	o.ContextTimeoutEnabled = true
+	return redis.NewClusterClient(o)
+}
+
+func sentinel(o *redis.FailoverOptions) redis.UniversalClient {
+	o.ContextTimeoutEnabled = true
+	return redis.NewFailoverClient(o)
+}
+
+func parseSentinel(u string) (*redis.FailoverOptions, error) {
+	o, err := redis.ParseFailoverURL(u)
+	switch {
+	case err != nil:
+	case o.MasterName == "":
+		err = errors.New("there is no master_name")
+	case o.ReplicaOnly || o.RouteByLatency || o.RouteRandomly:
+		err = errors.New("a replica has no locks")
+	}
+	return o, err
 }
 
 // patience is how long a server may take to be reached, and then to answer.
-func patience(dial, read time.Duration) time.Duration {
+func patience(client redis.UniversalClient) time.Duration {
 	const unlimited = 10 * time.Second // by go-redis: it is no time to wait for at the start of a program
+	var dial, read time.Duration
+	switch c := client.(type) {
+	case *redis.Client:
+		dial, read = c.Options().DialTimeout, c.Options().ReadTimeout
+	case *redis.ClusterClient:
+		dial, read = c.Options().DialTimeout, c.Options().ReadTimeout
+	}
 	if dial <= 0 || read <= 0 {
 		return unlimited
 	}
@@ -98,8 +102,8 @@ func patience(dial, read time.Duration) time.Duration {
 
 // answers returns nil if Redis answers, an error that matches errSilent if it does not,
 // and another one if it refuses.
-func answers(ctx context.Context, client redis.UniversalClient, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func answers(ctx context.Context, client redis.UniversalClient) error {
+	ctx, cancel := context.WithTimeout(ctx, patience(client))
 	defer cancel()
 	ping := make(chan error, 1)
 	go func() { ping <- client.Ping(ctx).Err() }() // go-redis heeds no more of ctx than its deadline

@@ -3,7 +3,6 @@ package redislock_test
 import (
 	"errors"
 	"log/slog"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/redisacl"
 	"github.com/golocker/locker/internal/redistest"
 	"github.com/golocker/locker/redislock"
 )
@@ -34,21 +34,14 @@ func TestConformanceACL(t *testing.T) {
 // test fail if anything is denied to it.
 func setAnyNameUser(t testing.TB, s *redistest.Server) {
 	t.Helper()
-	setUser(s, "myapp", append(readmeRules(t), "~*", "&*", "+scan"))
+	setUser(s, "myapp", append(myappRules(), "~*", "&*", "+scan"))
 	t.Cleanup(func() { nothingDenied(t, s) })
 }
 
-// readmeRules returns the rules of the README's user myapp, whose password is
-// "password" and whose locks have names that begin with "myapp:".
-func readmeRules(t testing.TB) []string {
-	t.Helper()
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(readme), "ACL SETUSER myapp ")
-	block, _, _ := strings.Cut(after, "\n\n")
-	return strings.Fields(block)
+// myappRules returns the rules of the README's user myapp, whose password is "password"
+// and whose locks have names that begin with "myapp:".
+func myappRules() []string {
+	return append([]string{"on", ">password"}, redisacl.Rules("myapp:")...)
 }
 
 func setUser(s *redistest.Server, name string, rules []string) {
@@ -83,7 +76,7 @@ func TestPermissionsForAPrefix(t *testing.T) {
 	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
-		setUser(s, "myapp", readmeRules(t))
+		setUser(s, "myapp", myappRules())
 		var logs syncBuffer
 		open := func(o *redislock.Options) *redislock.Locker {
 			return openWith(t, s.Client(userOptions("myapp", protocol)), o,
@@ -128,7 +121,7 @@ func TestOutsideOfThePrefix(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := redistest.Start(t)
-			rules := without(readmeRules(t), tt.drop)
+			rules := without(myappRules(), tt.drop)
 			if tt.add != "" {
 				rules = append(rules, tt.add)
 			}
@@ -147,12 +140,12 @@ func TestOutsideOfThePrefix(t *testing.T) {
 	}
 }
 
-// denying returns rules that deny one of the README's permissions to a user who has all.
+// denying returns rules that deny one of the permissions to a user who has all.
 // Redis 6.2 knows none for a subcommand: the others are permitted.
-func denying(t testing.TB, permission string) []string {
+func denying(permission string) []string {
 	command, _, _ := strings.Cut(permission, "|")
 	rules := []string{"-" + command}
-	for _, rule := range readmeRules(t) {
+	for _, rule := range myappRules() {
 		if strings.HasPrefix(rule, "+"+command+"|") && rule != "+"+permission {
 			rules = append(rules, rule)
 		}
@@ -170,7 +163,7 @@ func TestPermissionForADatabase(t *testing.T) {
 	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
-		setUser(s, "myapp", readmeRules(t))
+		setUser(s, "myapp", myappRules())
 		l := openWith(t, s.Client(func(o *redis.Options) {
 			userOptions("myapp", protocol)(o)
 			o.DB = 1

@@ -117,7 +117,7 @@ func TestBreakOfAFrozenHolder(t *testing.T) {
 func TestBreakOfAFrozenHolderIsNotPermitted(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	setUser(s, "operator", append([]string{"on", ">password", "~*", "&*", "+@all"}, denying(t, "client|kill")...))
+	setUser(s, "operator", append([]string{"on", ">password", "~*", "&*", "+@all"}, denying("client|kill")...))
 	p := startChild(t, s.Addr)
 	p.says("held")
 	p.freeze()

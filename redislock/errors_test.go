@@ -61,7 +61,7 @@ func TestUnavailable(t *testing.T) {
 	deny := func(what string) func(*testing.T) *redis.Client {
 		return func(t *testing.T) *redis.Client {
 			s := redistest.Start(t)
-			setUser(s, "worker", append([]string{"on", ">" + password, "~*", "&*", "+@all"}, denying(t, what)...))
+			setUser(s, "worker", append([]string{"on", ">" + password, "~*", "&*", "+@all"}, denying(what)...))
 			return s.Client(func(o *redis.Options) { o.Username, o.Password = "worker", password })
 		}
 	}

@@ -266,7 +266,7 @@ func TestKillNotPermitted(t *testing.T) {
 	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
-		setUser(s, "worker", append([]string{"on", ">secret", "~*", "&*", "+@all"}, denying(t, "client|kill")...))
+		setUser(s, "worker", append([]string{"on", ">secret", "~*", "&*", "+@all"}, denying("client|kill")...))
 		p := startChild(t, s.Addr)
 		p.says("held")
 		p.freeze()

@@ -14,7 +14,7 @@ import (
 	"github.com/golocker/locker/redislock"
 )
 
-// Whoever lacks one permission of the README's learns which one: from the error, or
+// Whoever lacks one of the permissions that a lock needs learns which one: from the error, or
 // from the log where it can be done without.
 func TestOnePermissionLess(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func TestOnePermissionLess(t *testing.T) {
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
 		listed := make(map[string]bool)
-		for _, rule := range readmeRules(t) {
+		for _, rule := range myappRules() {
 			permission, ok := strings.CutPrefix(rule, "+")
 			if !ok {
 				continue
@@ -58,9 +58,9 @@ func TestOnePermissionLess(t *testing.T) {
 			t.Run(permission, func(t *testing.T) {
 				scenario := scenarios[permission]
 				if scenario == nil {
-					t.Fatal("the README lists it, and no scenario here needs it")
+					t.Fatal("package redisacl lists it, and no scenario here needs it")
 				}
-				setUser(s, permission, without(readmeRules(t), rule))
+				setUser(s, permission, without(myappRules(), rule))
 				d := &denied{T: t, server: s, protocol: protocol, permission: permission, name: "myapp:" + permission}
 				if text := scenario(d); !d.isNamed(text) {
 					t.Errorf("it is not named: %s", text)
@@ -69,7 +69,7 @@ func TestOnePermissionLess(t *testing.T) {
 		}
 		for permission := range scenarios {
 			if !listed[permission] {
-				t.Errorf("the README does not list %s", permission)
+				t.Errorf("package redisacl does not list %s", permission)
 			}
 		}
 	})

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -42,24 +40,19 @@ func (p *program) checkCommand() *cli.Command {
 
 // check tells what can be known of the locks without disturbing anybody.
 func (p *program) check(ctx context.Context, name string) error {
-	urls, err := p.urls()
+	c, err := p.choose(ctx)
 	if err != nil {
 		return err
 	}
-	locks, err := p.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = locks.Close() }()
-	u := p.first(ctx, urls)
+	defer func() { _ = c.Locker.Close() }()
 	r := &report{w: tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0), quiet: p.quiet}
-	r.line("locks", shown(u))
-	for _, c := range capabilities(u) {
-		r.line(c.what, c.text)
+	r.line("locks", c.URL)
+	for _, can := range capabilities(c.Backend) {
+		r.line(can.what, can.text)
 	}
-	failed := r.tryLock(ctx, locks, name)
-	if kind, ok := redisKind(u); ok {
-		denied := r.permissions(ctx, u, kind, name)
+	failed := r.tryLock(ctx, c.Locker, name)
+	if c.Redis != nil {
+		denied := r.permissions(ctx, c.Redis, name)
 		if denied != nil {
 			failed = denied // it names all that is missing
 		}
@@ -68,27 +61,6 @@ func (p *program) check(ctx context.Context, name string) error {
 		return err
 	}
 	return failed
-}
-
-// first returns the URL whose locks are used: the first of those that can be opened.
-func (p *program) first(ctx context.Context, urls []string) string {
-	for _, u := range urls[:len(urls)-1] {
-		one := &program{args: p.args, url: u, quiet: true}
-		if l, err := one.open(ctx); err == nil {
-			_ = l.Close() // it was not used
-			return u
-		}
-	}
-	return urls[len(urls)-1]
-}
-
-// shown returns a URL, which is valid, without what is secret.
-func shown(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "(unknown)"
-	}
-	return u.Scheme + "://" + u.Host + u.Path
 }
 
 // A report is what check tells.
@@ -142,11 +114,10 @@ func milliseconds(d time.Duration) string {
 // A capability is something that users of a backend have to know.
 type capability struct{ what, text string }
 
-// capabilities returns what the documentation of the backend of a URL promises. It is
-// the same on all servers and file systems that are supported, and not tried here.
-func capabilities(u string) []capability {
-	scheme, _, _ := strings.Cut(strings.ToLower(u), ":")
-	switch scheme {
+// capabilities returns what the documentation of the backend promises. It is the same on
+// all servers and file systems that are supported, and not tried here.
+func capabilities(backend string) []capability {
+	switch backend {
 	case "file":
 		return []capability{
 			{"crash-safe", "yes: the kernel frees the lock with its process"},
@@ -157,7 +128,7 @@ func capabilities(u string) []capability {
 			{"hung holder", "keeps the lock"},
 			{"loss", "when the lock file is deleted or replaced, noticed within a check interval"},
 		}
-	case "mem":
+	case "memory":
 		return []capability{
 			{"crash-safe", "yes: nothing remains"},
 			{"across machines", "no: not even across processes; for tests"},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/golocker/locker/internal/redisacl"
 	"github.com/golocker/locker/internal/redistest"
 )
 
@@ -22,24 +23,17 @@ func TestCheckFiles(t *testing.T) {
 // check names the permissions that are missing, and leaves nothing.
 func TestCheckPermissions(t *testing.T) {
 	s := redistest.Start(t)
-	rules := []any{"on", ">password", "resetchannels", "~myapp:*", "~locker:session:*", "&myapp:*", "&locker:session:*", "+@all"}
-	user := func(name string, more ...any) *place {
+	// user is permitted what locks need, and not what is denied.
+	user := func(name string, denied ...string) *place {
 		name = strings.ReplaceAll(name, "|", "-")
-		s.Do(append(append([]any{"ACL", "SETUSER", name}, rules...), more...)...)
-		return newPlace(t, "redis://"+name+":password@"+s.Addr)
-	}
-	// Redis 6.2 can deny no subcommand, only not permit it.
-	deny := func(permissions ...string) (rules []any) {
-		for _, permission := range permissions {
-			command, _, _ := strings.Cut(permission, "|")
-			rules = append(rules, "-"+command)
-			for _, p := range probes("") {
-				if strings.HasPrefix(p.permission, command+"|") && !slices.Contains(permissions, p.permission) {
-					rules = append(rules, "+"+p.permission)
-				}
+		args := []any{"ACL", "SETUSER", name, "on", ">password", "+scan"}
+		for _, rule := range redisacl.Rules("myapp:") {
+			if !slices.Contains(denied, strings.TrimPrefix(rule, "+")) {
+				args = append(args, rule)
 			}
 		}
-		return rules
+		s.Do(args...)
+		return newPlace(t, "redis://"+name+":password@"+s.Addr)
 	}
 	p := user("all")
 	p.run("check", "--prefix", "myapp:").want(t, 0, "all that locks need", "")
@@ -53,7 +47,7 @@ func TestCheckPermissions(t *testing.T) {
 	}
 	r.want(t, 69, "--prefix", "")
 
-	r = user("some", deny("client|kill", "client|list")...).run("check", "--prefix", "myapp:")
+	r = user("some", "client|kill", "client|list").run("check", "--prefix", "myapp:")
 	for _, permission := range []string{"client|kill", "client|list"} {
 		optional := regexp.MustCompile(`'` + regexp.QuoteMeta(permission) + `'.*; without it, a holder that hangs keeps its lock\n`)
 		if r.status != 0 || !optional.MatchString(r.stdout) {
@@ -61,15 +55,10 @@ func TestCheckPermissions(t *testing.T) {
 		}
 	}
 
-	for _, p := range probes("") {
-		if p.without != "" {
-			continue
+	for _, p := range redisacl.Permissions() {
+		if p.Without == "" {
+			user("without-"+p.Name, p.Name).run("check", "--prefix", "myapp:").wantMissing(t, p.Name)
 		}
-		place := user("without-"+p.permission, deny(p.permission)...)
-		place.run("check", "--prefix", "myapp:").wantMissing(t, p.permission)
-	}
-	for _, permission := range []string{"subscribe", "unsubscribe"} {
-		user("without-"+permission, "-"+permission).run("check", "--prefix", "myapp:").wantMissing(t, permission)
 	}
 	if keys := s.Do("KEYS", "*probe*").([]any); len(keys) > 0 {
 		// Where DEL was denied, it is gone in a second.

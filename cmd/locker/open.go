@@ -17,23 +17,30 @@ import (
 	"github.com/golocker/locker/lockurl"
 )
 
-// open returns the locks that --url names. Its errors are for people, in one line.
+// open returns the locks that --url names.
 func (p *program) open(ctx context.Context, opts ...locker.Option) (locker.Locker, error) {
+	c, err := p.choose(ctx, opts...)
+	return c.Locker, err
+}
+
+// choose opens the locks that --url names, and says which URL they are of. Its errors are
+// for people, in one line.
+func (p *program) choose(ctx context.Context, opts ...locker.Option) (lockurl.Choice, error) {
 	urls, err := p.urls()
 	if err != nil {
-		return nil, err
+		return lockurl.Choice{}, err
 	}
 	log := slog.New(&plainLog{program: p})
 	slog.SetDefault(log) // lockurl tells there which URLs it has passed over
 	redis.SetLogger(silent{})
-	l, err := lockurl.OpenWith(ctx, append([]locker.Option{locker.WithLogger(log)}, opts...), urls...)
+	c, err := lockurl.Choose(ctx, append([]locker.Option{locker.WithLogger(log)}, opts...), urls...)
 	switch {
 	case errors.Is(err, locker.ErrUnavailable):
-		return nil, fmt.Errorf("%w; want a URL of locks that can be reached, like %s", err, form(urls[0]))
+		err = fmt.Errorf("%w; want a URL of locks that can be reached, like %s", err, form(urls[0]))
 	case errors.Is(err, locker.ErrInvalid) && !strings.Contains(err.Error(), "want one like"):
-		return nil, fmt.Errorf("%w; want a URL like %s", err, form(urls[0]))
+		err = fmt.Errorf("%w; want a URL like %s", err, form(urls[0]))
 	}
-	return l, err
+	return c, err
 }
 
 // form returns an example of a URL like the given one.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/internal/redistest"
-	"github.com/golocker/locker/locktest"
 	"github.com/golocker/locker/redislock"
 )
 

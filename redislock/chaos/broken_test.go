@@ -26,8 +26,8 @@ func TestBrokenProtocol(t *testing.T) {
 			overlap,
 		}, {
 			"tokens do not grow",
-			"local token, before = now, tonumber(values[1])",
-			"local token, before = 1, nil",
+			"local token = math.max(now, tonumber(values[1] or 0) + 1, tonumber(values[5] or 0) + 1)",
+			"local token = 1",
 			disorder,
 		}, {
 			"nobody wins",

@@ -108,7 +108,7 @@ func TestRestart(t *testing.T) {
 // Tokens grow, whoever has the lock.
 func TestTokens(t *testing.T) {
 	s := redistest.Start(t)
-	a, b := start(t, goRESP3, s.Addr), start(t, peer42, s.Addr)
+	a, b := start(t, goNamed, s.Addr), start(t, peer42, s.Addr)
 	last := 0
 	for i := range 6 {
 		p := []*party{a, b}[i%2]

@@ -189,7 +189,7 @@ end
 -- of read; for the rest see claim.lua, also for what it returns.
 local function win(n, values, sid, lives, reserve, run, about, ttl, settle, settle_long)
   local now = microseconds()
-  local token = math.max(now, (tonumber(values[1] or 0)) + 1, tonumber(values[5] or 0) + 1)
+  local token = math.max(now, tonumber(values[1] or 0) + 1, tonumber(values[5] or 0) + 1)
   local till = settled_at(values[2], lives, now, run, settle, settle_long)
   local last = string.format('%.0f', token + reserve)
   call('SET', fence, last, 'EX', ttl)

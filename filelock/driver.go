@@ -23,7 +23,8 @@ type driver struct {
 	locks    func() (locks, error) // what the system knows of
 
 	mu     sync.Mutex
-	places map[string]*place // guarded by mu: between two calls for a lock's name
+	places map[string]*place   // guarded by mu: between two calls for a lock's name
+	free   map[string]struct{} // guarded by mu: names of some locks that were free at the latest attempt
 
 	breaks sync.WaitGroup // files that are kept locked after a Break
 }
@@ -68,7 +69,7 @@ func newDriver(dir string) *driver {
 	if dir[len(dir)-1] != filepath.Separator {
 		dir += string(filepath.Separator)
 	}
-	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), marks: marks{dir: dir}, locks: systemLocks, places: make(map[string]*place)}
+	return &driver{dir: dir, pid: os.Getpid(), host: cleanHost(host), notifier: newNotifier(), marks: marks{dir: dir}, locks: systemLocks, places: make(map[string]*place), free: make(map[string]struct{})}
 }
 
 func (*driver) Backend() string { return "file" }
@@ -85,7 +86,16 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 			p.tries = 0
 		}
 	}
-	f, locked, err := lockFile(path, f)
+	locked, err := false, error(nil)
+	if p == nil && d.wasFree(a.Name) {
+		f, locked, err = lockAtOnce(path)
+	}
+	if err == nil && !locked {
+		f, locked, err = lockFile(path, f)
+	}
+	if p == nil && locked {
+		d.setFree(a.Name)
+	}
 	for err == nil && !locked {
 		if !a.Wait || ctx.Err() != nil {
 			_ = f.close() // it was not locked
@@ -108,6 +118,23 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 		return locker.Grant{}, err
 	}
 	return d.grant(f, a.Name)
+}
+
+// lockAtOnce tries to lock the file that path names, which is likely to be free. It returns
+// nil if it is not, or not in its place.
+func lockAtOnce(path string) (f *file, locked bool, err error) {
+	if f, err = openToLock(path); f == nil || err != nil {
+		return nil, false, err
+	}
+	if locked, err = f.tryLock(); locked {
+		f.lockedAt = time.Now()
+		locked, err = f.inPlace()
+	}
+	if err != nil || !locked {
+		_ = f.close()
+		f = nil
+	}
+	return f, locked && err == nil, err
 }
 
 // lockFile tries to lock the file that path names: f, or if that is nil or no
@@ -223,6 +250,28 @@ func (d *driver) grant(f *file, name string) (locker.Grant, error) {
 	}
 	_ = f.close() // without the record, the next token might be this one again
 	return locker.Grant{}, err
+}
+
+// maxFree bounds of how many names it is known that they were free.
+const maxFree = 256
+
+// wasFree reports whether the latest attempt on a lock found it free, and forgets it: then
+// it is locked at once. Where that fails, those who wait are woken once.
+func (d *driver) wasFree(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, free := d.free[name]
+	delete(d.free, name)
+	return free
+}
+
+func (d *driver) setFree(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.free) >= maxFree {
+		clear(d.free)
+	}
+	d.free[name] = struct{}{}
 }
 
 // take returns the place that was kept for a name, or nil.

@@ -183,3 +183,6 @@ func (f *file) recordPath() string { return f.path + "+i" }
 
 // close drops the lock, if f has it, and closes f.
 func (f *file) close() error { return f.lock.Unlock() }
+
+// openToLock returns nil: nothing is gained here by another way to open a file.
+func openToLock(string) (*file, error) { return nil, nil }

@@ -25,6 +25,19 @@ func openFile(path string) (*file, error) {
 	return f, nil
 }
 
+// openToLock opens a lock file to lock it, as toLock does. It returns nil if there is none.
+func openToLock(path string) (*file, error) {
+	f, err := openAs(path, unix.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	f.writable = true
+	return f, nil
+}
+
 // openToRead opens a lock file to look at it. It returns nil if there is none.
 func openToRead(path string) (*file, error) {
 	f, err := openAs(path, unix.O_RDONLY)

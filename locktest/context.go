@@ -110,6 +110,7 @@ func contextCanceledLater(p *place) {
 
 func contextDeadlineLater(p *place) {
 	a, b := p.open(), p.open()
+	p.release(p.acquire(a, name)) // connects, which may take longer
 	ctx, cancel := context.WithTimeout(context.Background(), short)
 	defer cancel()
 	held := p.startContext(ctx, a, name).lock()

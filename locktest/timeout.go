@@ -169,6 +169,7 @@ func releaseEndsTheWait(p *place) {
 
 func timeoutEndsWithTheWait(p *place) {
 	a, b := p.open(), p.open()
+	p.release(p.acquire(a, name)) // connects, which may take longer
 	held := p.acquire(a, name, locker.WithTimeout(short))
 	time.Sleep(short + short/5)
 	p.isOpen(held)

@@ -27,17 +27,18 @@ func TestBreakIsToldFirst(t *testing.T) {
 			told := make(chan bool, 1)
 			go func() {
 				successor, err := next.Acquire(&watched{Context: context.Background(), waits: waits}, "n", locker.WithTimeout(bound))
+				first := false
 				select {
 				case <-done:
-					told <- true
+					first = true
 				default:
-					told <- false
 				}
 				if err != nil {
 					t.Error(err)
-					return
+				} else {
+					release(t, successor)
 				}
-				release(t, successor)
+				told <- first
 			}()
 			await(t, "the next one waits", waits)
 			if err := operator.Break(t.Context(), "n"); err != nil {

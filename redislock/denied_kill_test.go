@@ -15,6 +15,7 @@ import (
 // later: the permission may have been granted.
 func TestKillPermittedLater(t *testing.T) {
 	t.Parallel()
+	redistest.RequireVersion(t, 7, 0, "it can deny no subcommand")
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "weak", "on", "nopass", "~*", "&*", "+@all", "-client|kill")
 	hung := s.Raw()

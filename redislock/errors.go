@@ -2,12 +2,17 @@ package redislock
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // What a server says when it refuses something.
+
+// placeInScript is what a server says of where in a script an error has come about, and
+// before Redis 7 that it has.
+var placeInScript = regexp.MustCompile(`^ERR Error running script \(call to f_[0-9a-f]{40}\): |@user_script: ?[0-9]+: | script: [0-9a-f]{40}, on @user_script:[0-9]+\.$`)
 
 // plainly returns an error without what a server repeats of a command that it does not
 // know: of AUTH, that is the password; and without where in a script it has come about.
@@ -16,12 +21,7 @@ func plainly(err error) error {
 		return nil
 	}
 	text, _, _ := strings.Cut(err.Error(), ", with args")
-	if at := strings.LastIndex(text, " script: "); at >= 0 && strings.Contains(text[at:], "@user_script") {
-		text = text[:at]
-	}
-	if _, rest, ok := strings.Cut(text, "Error running script (call to "); ok { // before Redis 7
-		_, text, _ = strings.Cut(rest, "): ")
-	}
+	text = placeInScript.ReplaceAllString(text, "")
 	if text == err.Error() {
 		return err
 	}
@@ -41,7 +41,7 @@ func codeOf(err error) string {
 		text = theirs.Error()
 	}
 	if _, inScript, ok := strings.Cut(text, "' in a script: "); ok {
-		text = inScript
+		text = strings.TrimPrefix(inScript, "-") // as before Redis 7
 	}
 	code, _, _ := strings.Cut(text, " ")
 	return code

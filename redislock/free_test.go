@@ -123,10 +123,7 @@ func TestFreeIsAsClaim(t *testing.T) {
 }
 
 // errorOf returns an error without where it is in a script.
-func errorOf(err error) string {
-	text, _, _ := strings.Cut(fmt.Sprint(err), " script: ")
-	return text
-}
+func errorOf(err error) string { return fmt.Sprint(plainly(err)) }
 
 // The same goes for the first part of the script that releases.
 func TestGiveIsAsRelease(t *testing.T) {

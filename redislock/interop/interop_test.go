@@ -144,7 +144,10 @@ func TestMixedFleet(t *testing.T) {
 			}
 			counting.Wait()
 			if got := s.Do("GET", "counter"); got != strconv.Itoa(each*len(fleet)) {
-				t.Errorf("counted %v, want %d", got, each*len(fleet))
+				stats, _ := s.Do("INFO", "commandstats").(string)
+				_, kills, _ := strings.Cut(stats, "cmdstat_client|kill:")
+				kills, _, _ = strings.Cut(kills, "\r")
+				t.Errorf("counted %v, want %d; connections cut: %s", got, each*len(fleet), kills)
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 	if c.again = m.standby != nil; c.again {
 		m.standby = c // and it may be given the lock until this claim is answered
 	} else {
-		m.told, m.pinged = false, false
+		m.told, m.pinged = false, ours
 	}
 	m.claiming, m.granted, m.unsure, m.moved = true, m.grant != "", false, false
 	c.sent = time.Now()

@@ -67,10 +67,10 @@ func TestFreeIsAsClaim(t *testing.T) {
 		"it is the only next": func() []string { c.RPush(ctx, "n:locker:queue", sessionA); return nil },
 		"no queue":            func() []string { c.Set(ctx, "n:locker:queue", "x", 0); return nil },
 		"left to portalocker": func() []string {
-			c.Set(ctx, "n:locker:yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0)
+			c.Set(ctx, "n:locker:yield", yieldFor(500*time.Millisecond), 0)
 			return nil
 		},
-		"it was":           func() []string { c.Set(ctx, "n:locker:yield", "12", 0); return nil },
+		"it was":           func() []string { c.Set(ctx, "n:locker:yield", "12 0 0", 0); return nil },
 		"a claim meets it": func() []string { return []string{"n"} },
 	} {
 		for _, reserve := range []string{"0", "32"} {
@@ -174,9 +174,10 @@ func TestGiveIsAsRelease(t *testing.T) {
 		"the second is gone":     {func() { c.RPush(ctx, "n:locker:queue", sessionC, sessionD) }, append([]string{"n:w:" + sessionC}, standsBy...), nil},
 		"no queue":               {func() { c.Set(ctx, "n:locker:queue", "x", 0) }, standsBy, nil},
 		"an empty queue":         {func() { c.Del(ctx, "n:locker:queue") }, standsBy, nil},
-		"to leave it":            {func() {}, standsBy, []string{"900000", "1000000"}},
-		"it is left":             {func() { c.Set(ctx, "n:locker:yield", fmt.Sprint(time.Now().Add(500*time.Millisecond).UnixMicro()), 0) }, standsBy, nil},
-		"it was":                 {func() { c.Set(ctx, "n:locker:yield", "12", 0) }, standsBy, nil},
+		"to leave it":            {func() {}, standsBy, []string{"2"}},
+		"to do so again":         {func() { c.Set(ctx, "n:locker:yield", "12 12 1", 0) }, standsBy, nil},
+		"it is left":             {func() { c.Set(ctx, "n:locker:yield", yieldFor(500*time.Millisecond), 0) }, standsBy, nil},
+		"it was":                 {func() { c.Set(ctx, "n:locker:yield", "12 0 0", 0) }, standsBy, nil},
 		"n-standby is a list":    {func() { c.Del(ctx, "n:locker:standby"); c.RPush(ctx, "n:locker:standby", "x") }, standsBy, nil},
 		"n-standby says nothing": {func() { c.Set(ctx, "n:locker:standby", sessionB+" x", 0) }, standsBy, nil},
 	} {
@@ -190,7 +191,7 @@ func TestGiveIsAsRelease(t *testing.T) {
 			tt.prepare()
 			subscribed := subscribeTo(t, c, append([]string{"end"}, tt.others...)...)
 			keys := []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby"}
-			args := []any{"n", sessionA, "0", "0"}
+			args := []any{"n", sessionA, "0"}
 			for i, a := range tt.args {
 				args[2+i] = a
 			}
@@ -236,3 +237,6 @@ func TestGiveIsAsRelease(t *testing.T) {
 		}
 	}
 }
+
+// yieldFor is a value of the yield key: the lock is left to portalocker for d.
+func yieldFor(d time.Duration) string { return fmt.Sprintf("0 %d 0", time.Now().Add(d).UnixMicro()) }

@@ -123,7 +123,7 @@ func (h *hold) Pass() (locker.Grant, bool) {
 // claim. session.mu is held.
 func (h *hold) mayGoOn(now time.Time) bool {
 	s := h.session
-	return s.cause == nil && h.gone == nil && !s.expired() && !h.told && !h.pinged && now.Before(h.until) && h.token < h.last
+	return s.cause == nil && h.gone == nil && !s.expired() && !h.told && h.pinged == ours && now.Before(h.until) && h.token < h.last
 }
 
 // inTime reports whether the next token does not overtake the clock of the server, which

@@ -3,6 +3,7 @@ package redislock
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ type member struct {
 	waits    bool            // subscribed to the wait channel
 	woken    bool            // by the one who left the lock
 	told     bool            // that others wait
-	pinged   bool            // by somebody that is not of this library
+	pinged   generation      // by which of portalocker's: the last, if by several
 	holder   string          // who has answered the claim's ping
 	answered chan struct{}   // closed when holder is set; nil: nobody waits for it
 	doubt    doubt           // about those who keep one who waits from the lock
@@ -250,6 +251,7 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 	if m.grant != "" {
 		m.passesOn()
 	}
+	standby := m.standby != nil
 	m.standby, m.grant = nil, ""
 	if keepPlace && m.queued {
 		m.waits = true
@@ -261,15 +263,18 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 			m.waits = false
 		}
 	}
-	yield := m.hold != nil && m.pinged
+	yield := ours
+	if m.hold != nil || m.pinged == later && !standby { // one that stands by leaves it to the holder
+		yield = m.pinged
+	}
 	if m.hold != nil {
 		m.hold = nil
 		s.drop()
 	}
-	if m.told || yield {
+	if m.told || yield > 0 {
 		s.noteContended(m.channel)
 	}
-	tellNow := (m.told || yield) && s.fast
+	tellNow := (m.told || yield > 0) && s.fast
 	s.mu.Unlock()
 
 	left := s.wire.unsubscribe(func(_ reply, err error) {
@@ -277,7 +282,7 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 		m.claiming, m.granted, m.unsure = false, false, false
 		// Who has queued up while the command was on its way is in the queue that the
 		// script after it has seen; without one, it runs now.
-		tell := (m.told || yield) && err == nil && !tellNow
+		tell := (m.told || yield > 0) && err == nil && !tellNow
 		m.told = false
 		s.mu.Unlock()
 		s.insist(err)
@@ -302,11 +307,8 @@ func (m *member) unsubscribe(send func(...command), before []command, keepPlace 
 }
 
 // tell runs the release script.
-func (m *member) tell(before []command, yield bool, done func(string, error)) {
-	args := []string{m.channel, m.session.id, "0", "0"}
-	if yield {
-		args = []string{m.channel, m.session.id, microseconds(yieldTime), microseconds(yieldEvery)}
-	}
+func (m *member) tell(before []command, yield generation, done func(string, error)) {
+	args := []string{m.channel, m.session.id, strconv.Itoa(int(yield))}
 	m.session.run(before, releaseScript, m.keys(), args, func(text string, err error) {
 		if text == "notyet" {
 			// The session is there again: a server that did not know the script has run it

@@ -34,6 +34,7 @@ type pong struct {
 	Mode     string `json:"mode"` // "exclusive": it holds the lock; "pending": it claims it
 	Protocol int    `json:"protocol"`
 	Elected  bool   `json:"elected"`
+	Ours     bool   `json:"ours,omitempty"` // only to a ping of this library
 }
 
 // pingText is a ping that is to be answered on a channel.
@@ -144,13 +145,14 @@ func (m *member) pingedWith(text string) outgoing {
 	if (m.hold == nil && !m.claiming) || json.Unmarshal([]byte(text), &p) != nil {
 		return outgoing{}
 	}
-	foreign, ok := m.mayAnswer(p.ResponseChannel)
+	from, ok := m.mayAnswer(p.ResponseChannel)
+	foreign := from != ours
 	if !ok || p.ResponseChannel == m.holdChannel || p.ResponseChannel == m.waitChannel {
 		return outgoing{}
 	}
 	m.standbyPinged(foreign)
 	if foreign {
-		m.pinged = true
+		m.pinged = max(m.pinged, from)
 		if s.foreign >= maxForeign {
 			return outgoing{} // who asks again is answered then
 		}
@@ -158,7 +160,7 @@ func (m *member) pingedWith(text string) outgoing {
 	} else if s.lease.pings++; s.lease.pings-s.lease.pongs > maxPongs {
 		return outgoing{} // and the lease is not renewed any more
 	}
-	who := pong{HolderID: s.id, Mode: "pending", Protocol: 1}
+	who := pong{HolderID: s.id, Mode: "pending", Protocol: 1, Ours: !foreign}
 	if m.hold != nil || m.granted || foreign && (m.unsure || m.standby != nil) {
 		who.Mode, who.Elected = "exclusive", true
 	} else {
@@ -170,20 +172,23 @@ func (m *member) pingedWith(text string) outgoing {
 
 // mayAnswer reports whether a ping may be answered on channel: only on channels
 // that belong to this lock, whatever the sender asks for. Those of portalocker
-// are the lock's name and "-", and a random fraction or 32 hex digits.
-func (m *member) mayAnswer(channel string) (foreign, ok bool) {
+// are the lock's name and "-", and a random fraction or, since version 4, 32 hex digits.
+func (m *member) mayAnswer(channel string) (from generation, ok bool) {
 	rest, ok := strings.CutPrefix(channel, m.channel)
 	if !ok || len(rest) < 2 {
-		return false, false
+		return ours, false
 	}
 	if rest[0] == '-' {
 		rest = rest[1:]
-		return true, isSessionID(rest) || isFraction(rest)
+		if isSessionID(rest) {
+			return later, true
+		}
+		return first, isFraction(rest)
 	}
 	if len(rest) != len(":h:")+32 || rest[0] != ':' || rest[2] != ':' || (rest[1] != 'h' && rest[1] != 'w') {
-		return false, false
+		return ours, false
 	}
-	return false, isSessionID(rest[3:])
+	return ours, isSessionID(rest[3:])
 }
 
 func isSessionID(s string) bool {
@@ -214,6 +219,9 @@ func (m *member) answeredWith(text string, toClaim bool) (ask func()) {
 		who = p.HolderID
 	}
 	m.doubt.answered(who)
+	if toClaim && m.claiming && who != unknownHolder && !p.Ours && p.Mode != "exclusive" {
+		m.pinged = later // or is to be
+	}
 	if toClaim && m.claiming && m.holder == "" && p.Mode != "pending" {
 		m.holder = who
 		if m.answered != nil {

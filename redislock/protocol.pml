@@ -35,7 +35,8 @@
  *     changes nothing, and is not there.
  *   - n-yield, which is for those of portalocker: for as long as it says, nobody is woken
  *     and nobody takes the lock, and those who look meanwhile look again at its end. One
- *     that stands by leaves the channel: here it may do so at any time (FOREIGN).
+ *     that stands by leaves the channel: here it may do so at any time (FOREIGN). Nobody
+ *     comes to stand by while the key is there: here one may choose not to (STANDBY 2).
  *   - What is done for speed alone: "near", polls at longer intervals behind the first
  *     two of the queue, though at least every two seconds, passing the lock on within a process. The
  *     goroutines of a process are put in order by waitlist.go: here there is one.

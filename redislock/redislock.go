@@ -43,8 +43,9 @@
 //
 // Processes that lock with portalocker's RedisLock (Python) on the same Redis, and this
 // library's, exclude each other. Those do not queue: when a lock is released that one
-// of them has asked for, this library leaves it to them for 300 ms, no more often than
-// twice a second. One of them that hangs is disconnected; for the other way round see
+// of them has asked for, this library leaves it to them: for 300 ms, no more often than
+// twice a second, or, if portalocker 4 has asked, for 2 s, no more often than every 4 s.
+// One of them that hangs is disconnected; for the other way round see
 // [Options].PortalockerNames, with which each lock has a connection of its own. It has the
 // tokens of portalocker 4.2 and those of this library grow together, too, by the key
 // n-fence that portalocker counts in, and that never expires.

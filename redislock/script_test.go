@@ -72,79 +72,115 @@ func TestLeavePassesTheWakeUpOn(t *testing.T) {
 	}
 }
 
-// A release that leaves the lock to portalocker wakes nobody, and none of this
-// library takes the lock meanwhile; and it does so no more often than it may.
+// A release that leaves the lock to portalocker wakes nobody, and none of this library
+// takes the lock meanwhile, pings it or stands by for it; and it does so no more often than
+// it may, and only if nobody else holds the lock. That one has asked is not forgotten.
 func TestReleaseYields(t *testing.T) {
 	t.Parallel()
+	ctx := t.Context()
 	c := redistest.Start(t).Client(nil)
+	keys := []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby"}
 	waiting := subscribeTo(t, c, "n:w:"+sessionB, "w")
-	c.RPush(t.Context(), "n:locker:queue", sessionB)
-	const hour = "3600000000"
-	yield := func(every string) {
+	pings := subscribeTo(t, c, "n")
+	run := func(s string, args ...any) string {
 		t.Helper()
-		keys := []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby"}
-		if text, err := c.Eval(t.Context(), releaseScript.plain().text, keys, "n", sessionA, "900000", every).Text(); text != "ok" {
-			t.Fatal(text, err)
-		}
-		c.Publish(t.Context(), "w", "end")
-	}
-	heard := func() (text string) {
-		t.Helper()
-		for {
-			m, err := waiting.ReceiveMessage(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m.Channel == "w" {
-				return text
-			}
-			text += m.Payload
-		}
-	}
-	looks := func() string {
-		t.Helper()
-		text, err := c.Eval(t.Context(), lookScript.plain().text, []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby"}, "n", sessionB, expiry, lookToPoll, "{}", "").Text()
+		text, err := c.Eval(ctx, s, keys, args...).Text()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return text
 	}
-	yield(hour)
-	if got := heard(); got != "" {
-		t.Errorf("the waiter was told %q", got)
-	}
-	var left int64
-	if _, err := fmt.Sscanf(looks(), "held 1 yield %d", &left); err != nil || left > 900000 {
-		t.Errorf("the waiter looks: %v, %d", err, left)
-	}
-	subscribeTo(t, c, "n", "n:h:"+sessionC)
-	if got := claimAs(t, c, sessionC); !strings.HasPrefix(got, "held 0 yield ") {
-		t.Errorf("a claim: %q", got)
-	}
-	c.Del(t.Context(), "n:locker:queue")
-	// What is no time of now does not keep anybody from the lock.
-	for _, forged := range []string{"0", "1", "9007199254739999"} {
-		c.Set(t.Context(), "n:locker:yield", forged, 0)
-		if got := claimAs(t, c, sessionC); !strings.HasPrefix(got, "won ") {
-			t.Errorf("a claim with n-yield %q: %q", forged, got)
+	// release returns what the waiter is told, and the key.
+	release := func(generation string) (told, key string) {
+		t.Helper()
+		if text := run(releaseScript.plain().text, "n", sessionA, generation); text != "ok" {
+			t.Fatal(text)
+		}
+		c.Publish(ctx, "w", "end")
+		for {
+			m, err := waiting.ReceiveMessage(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Channel == "w" {
+				return told, c.Get(ctx, "n:locker:yield").Val()
+			}
+			told += m.Payload
 		}
 	}
-	c.Del(t.Context(), "n:locker:yield")
-	c.RPush(t.Context(), "n:locker:queue", sessionB)
-	yield(hour) // for the first time
-	if got := heard(); got != "" {
-		t.Errorf("the waiter was told %q", got)
+	const first, later = 300_000, 2_000_000
+	for _, tt := range []struct {
+		about      string
+		key        [2]time.Duration // how long ago the times of the key were; 0: none
+		asked      int
+		generation string
+		isHeld     bool
+		left       int64 // the lock is left for so long
+		asks       bool  // it is remembered that somebody has asked
+	}{
+		{about: "nobody has asked", generation: "0"},
+		{about: "the first generation has", generation: "1", left: first},
+		{about: "a later one has", generation: "2", left: later},
+		{about: "soon after the first", key: [2]time.Duration{100 * time.Millisecond, 0}, generation: "1"},
+		{about: "some time after the first", key: [2]time.Duration{time.Second, 0}, generation: "1", left: first},
+		{about: "soon after the first, a later one has", key: [2]time.Duration{100 * time.Millisecond, 0}, generation: "2", left: later},
+		{about: "soon after a later one, it has again", key: [2]time.Duration{0, time.Second}, generation: "2", asks: true},
+		{about: "it has, and now the first", key: [2]time.Duration{0, time.Second}, asked: 1, generation: "1", left: first, asks: true},
+		{about: "it has, and it is time", key: [2]time.Duration{0, 3 * time.Second}, asked: 1, generation: "0", left: later},
+		{about: "it has, and is there already", key: [2]time.Duration{0, 3 * time.Second}, generation: "0"},
+		{about: "another session holds the lock", generation: "2", isHeld: true, asks: true},
+		{about: "and the first generation has asked", generation: "1", isHeld: true},
+		{about: "the clock was set back", key: [2]time.Duration{-time.Hour, -time.Hour}, generation: "2", left: later},
+	} {
+		t.Run(tt.about, func(t *testing.T) {
+			c.Del(ctx, keys...)
+			c.RPush(ctx, "n:locker:queue", sessionB)
+			now := c.Time(ctx).Val()
+			if tt.key != [2]time.Duration{} {
+				var times [2]int64
+				for i, ago := range tt.key {
+					if ago != 0 {
+						times[i] = now.Add(-ago).UnixMicro()
+					}
+				}
+				c.Set(ctx, "n:locker:yield", fmt.Sprintf("%d %d %d", times[0], times[1], tt.asked), 0)
+			}
+			if tt.isHeld {
+				c.Set(ctx, "n:locker:holder", fmt.Sprintf("%s 5 run 0 1 1 1000000 1 host", sessionC), 0)
+				defer subscribeTo(t, c, "n:h:"+sessionC).Close()
+			}
+			told, key := release(tt.generation)
+			if want := map[bool]string{true: messageWake}[tt.left == 0 && !tt.isHeld]; told != want {
+				t.Errorf("the waiter was told %q, want %q", told, want)
+			}
+			if asks := strings.HasSuffix(key, " 1"); asks != tt.asks {
+				t.Errorf("the key is %q", key)
+			}
+			if ttl := c.PTTL(ctx, "n:locker:yield").Val(); key != "" && (tt.left > 0 || tt.asks) && (ttl <= 0 || ttl > 4*time.Second) {
+				t.Errorf("the key %q expires in %v", key, ttl)
+			}
+			if tt.left == 0 {
+				return
+			}
+			look := run(lookScript.plain().text, "n", sessionB, expiry, lookToPoll, "{}", "")
+			var left int64
+			if _, err := fmt.Sscanf(look, "held 1 yield %d", &left); err != nil || left > tt.left || left < tt.left/2 {
+				t.Errorf("the waiter looks: %q, want the lock left for %d", look, tt.left)
+			}
+			join := run(lookScript.plain().text, "n", strings.Repeat("d", 32), expiry, lookToJoin, "{}", "")
+			defer subscribeTo(t, c, "n", "n:h:"+sessionC).Close()
+			claim := claimAs(t, c, sessionC) // another is on the channel
+			if !strings.HasPrefix(join, "held 2 yield ") || !strings.HasPrefix(claim, "held 0 yield ") {
+				t.Errorf("one who comes: %q; a claim: %q", join, claim)
+			}
+		})
 	}
-	yield(hour)
-	if got := heard(); got != "" {
-		t.Errorf("while the lock is left to portalocker, the waiter was told %q", got)
-	}
-	c.Del(t.Context(), "n:locker:holder")
-	now := c.Time(t.Context()).Val().UnixMicro()
-	c.Set(t.Context(), "n:locker:yield", now-1, 0) // it is over
-	yield(hour)
-	if got := heard(); got != messageWake {
-		t.Errorf("so soon after the last time, the waiter was told %q, want it woken", got)
+	c.Publish(ctx, "n", "end")
+	for m, err := pings.ReceiveMessage(ctx); m == nil || m.Payload != "end"; m, err = pings.ReceiveMessage(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Errorf("somebody said %q on the channel", m.Payload)
 	}
 }
 
@@ -222,7 +258,7 @@ func TestReleaseScriptThatComesLate(t *testing.T) {
 	s := d.only.current("n")
 	earlier := &member{session: s, name: "n", channel: "n"}
 	answers := make(chan answer, 1)
-	earlier.tell(nil, false, answerTo(answers))
+	earlier.tell(nil, ours, answerTo(answers))
 	if text, err := s.await(t.Context(), answers); text != "notyet" {
 		t.Fatal(text, err)
 	}

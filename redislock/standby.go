@@ -60,7 +60,7 @@ func (m *member) given(text string) {
 		m.passesOn()
 	default:
 		m.grant, m.granted = text, true
-		m.told, m.pinged = false, false // of this hold
+		m.told, m.pinged = false, ours // of this hold
 		m.attempt.Wake()
 	}
 }

@@ -37,7 +37,14 @@ const (
 	python  = "portalocker 2"   // the first generation, the real one
 	peer40  = "portalocker 4.0" // a peer of the second
 	peer42  = "portalocker 4.2" // a peer of the third
+
+	// The real portalocker 4, where it is at hand: see portalocker4.
+	python4       = "portalocker 4"
+	python4Shared = "portalocker 4, shared"
 )
+
+// portalocker4 is the folder that has a package portalocker of version 4.
+const portalocker4 = "LOCKER_TEST_PORTALOCKER"
 
 var (
 	ours    = []string{goRESP3, goRESP2, goNamed}
@@ -80,12 +87,14 @@ type party struct {
 	says  chan string
 	ended chan struct{} // closed when all that it said on stderr is in errors
 	fault bytes.Buffer
+
+	patience time.Duration // how long what it says next may take; 0: bound, and that of the flag
 }
 
 func start(t *testing.T, kind, addr string) *party {
 	t.Helper()
 	p := &party{t: t, kind: kind, says: make(chan string, 100), ended: make(chan struct{})}
-	if kind == python {
+	if kind == python || kind == python4 || kind == python4Shared {
 		path, err := interpreter()
 		if err != nil {
 			if os.Getenv("LOCKER_TEST_REQUIRE") == "all" {
@@ -93,7 +102,10 @@ func start(t *testing.T, kind, addr string) *party {
 			}
 			t.Skip("no portalocker for Python: ", err)
 		}
-		p.cmd = exec.Command(path, "-u", "-c", partyScript, addr, "n")
+		p.cmd = exec.Command(path, "-u", "-c", partyScript, addr, "n", kind)
+		if kind != python {
+			p.cmd.Env = append(os.Environ(), "PYTHONPATH="+os.Getenv(portalocker4))
+		}
 	} else {
 		p.cmd = exec.Command(os.Args[0], addr, "n")
 		p.cmd.Env = append(os.Environ(), partyVariable+"="+kind)
@@ -169,7 +181,7 @@ func (p *party) next() string {
 			p.t.Fatalf("%s has ended: %s", p.kind, &p.fault)
 		}
 		return line
-	case <-time.After(bound + *pingsFor):
+	case <-time.After(max(p.patience, bound+*pingsFor)):
 		p.t.Fatalf("%s says nothing", p.kind)
 		return ""
 	}
@@ -253,7 +265,9 @@ func beParty(kind, addr, name string) int {
 	fmt.Println("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
-		number, _ := strconv.ParseFloat(rest, 64)
+		first, second, _ := strings.Cut(rest, " ")
+		number, _ := strconv.ParseFloat(first, 64)
+		duration, _ := time.ParseDuration(second)
 		timeout := time.Duration(number * float64(time.Second))
 		var err error
 		switch word {
@@ -292,12 +306,31 @@ func beParty(kind, addr, name string) int {
 		case "busy":
 			for end := time.Now().Add(timeout); time.Now().Before(end) && err == nil; {
 				if _, err = l.acquire(bound); err == nil {
-					time.Sleep(time.Millisecond)
+					time.Sleep(duration)
 					err = l.release()
 				}
 			}
 			if err == nil {
 				fmt.Println("done")
+			}
+		case "tries":
+			got, longest := 0, time.Duration(0)
+			for range int(number) {
+				began := time.Now()
+				if _, err = l.acquire(duration); err == nil {
+					got++
+					err = l.release()
+				} else if errors.Is(err, locker.ErrAlreadyLocked) {
+					err = nil
+				}
+				longest = max(longest, time.Since(began))
+				if err != nil {
+					break
+				}
+				time.Sleep(peerCheckInterval)
+			}
+			if err == nil {
+				fmt.Println("got", got, longest.Milliseconds())
 			}
 		case "exit":
 			return 0

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	mathrand "math/rand/v2"
 	"net"
 	"regexp"
 	"strings"
@@ -19,7 +20,7 @@ import (
 )
 
 // A peer locks as portalocker 4 does: 4.0 and 4.1 (generation 2), or 4.2 (generation
-// 3), whose answers tell who is elected, and whose locks have tokens. See
+// 3), whose answers tell who is elected, and whose locks have tokens; and takes as long. See
 // party_test.go for how it is used.
 type peer struct {
 	client     *redis.Client
@@ -34,11 +35,18 @@ type peer struct {
 	leave func() error // closes the connection that is subscribed
 }
 
+// The times of portalocker 4.1, as it is unless told otherwise. Those of some(d) vary
+// from half of d to half more.
 const (
-	peerCheckInterval = 250 * time.Millisecond
+	peerCheckInterval = 250 * time.Millisecond // some, before each attempt
 	peerUnavailable   = time.Second
-	peerAnswerDelay   = 10 * time.Millisecond // after SUBSCRIBE, before the first look
+	peerAnswerDelay   = 10 * time.Millisecond  // after SUBSCRIBE, before the first look
+	peerSleep         = 100 * time.Millisecond // some, before a ping, and before each answer is looked for
 )
+
+func some(d time.Duration) time.Duration {
+	return d/2 + time.Duration(mathrand.Int64N(int64(d)))
+}
 
 // A peerAnswer is what a holder, or somebody who wants to be one, answers.
 type peerAnswer struct {
@@ -59,8 +67,8 @@ func randomHex() string {
 }
 
 func (p *peer) acquire(timeout time.Duration) (uint64, error) {
-	began := time.Now()
-	for try := 1; ; try++ {
+	for began := time.Now(); ; {
+		time.Sleep(some(peerCheckInterval))
 		held, err := p.try()
 		if err != nil {
 			return 0, err
@@ -75,7 +83,6 @@ func (p *peer) acquire(timeout time.Duration) (uint64, error) {
 		if time.Since(began) >= timeout {
 			return 0, locker.ErrAlreadyLocked
 		}
-		time.Sleep(max(time.Millisecond, time.Duration(try)*peerCheckInterval-time.Since(began)))
 	}
 }
 
@@ -91,11 +98,12 @@ func (p *peer) try() (held bool, err error) {
 		}
 	}()
 	time.Sleep(peerAnswerDelay)
-	if n, err := p.subscribers(); err != nil || n == 1 {
+	n, err := p.subscribers()
+	if err != nil || n == 1 {
 		p.become("exclusive", true)
 		return n == 1, err
 	}
-	answers, conclusive, err := p.probe()
+	answers, conclusive, err := p.probe(n)
 	if err != nil || !conclusive {
 		return false, err
 	}
@@ -110,11 +118,11 @@ func (p *peer) try() (held bool, err error) {
 	}
 	// Every promotion is confirmed.
 	p.become("pending", true)
-	if n, err := p.subscribers(); err != nil || n <= 1 {
+	if n, err = p.subscribers(); err != nil || n <= 1 {
 		p.become("exclusive", true)
 		return err == nil, err
 	}
-	answers, conclusive, err = p.probe()
+	answers, conclusive, err = p.probe(n)
 	if err != nil || !conclusive {
 		return false, err
 	}
@@ -184,14 +192,15 @@ func (p *peer) subscribe() error {
 }
 
 func (p *peer) release() error {
+	time.Sleep(time.Duration(mathrand.Int64N(int64(peerSleep))) + 10*time.Millisecond) // its thread ends first
 	return p.leave()
 }
 
 func (p *peer) err() error { return nil }
 
-// probe asks who is on the channel. It is inconclusive where the number of
-// subscribers moved, or not all have answered: those are disconnected.
-func (p *peer) probe() (others map[string]peerAnswer, conclusive bool, err error) {
+// probe asks who is on the channel, where so many were counted. It is inconclusive where
+// their number has changed, or not all have answered: those are disconnected.
+func (p *peer) probe(expected int64) (others map[string]peerAnswer, conclusive bool, err error) {
 	ctx := context.Background()
 	channel := p.channel + "-" + randomHex()
 	answers := p.client.Subscribe(ctx, channel)
@@ -199,32 +208,28 @@ func (p *peer) probe() (others map[string]peerAnswer, conclusive bool, err error
 	if _, err := answers.Receive(ctx); err != nil {
 		return nil, false, err
 	}
-	before, err := p.subscribers()
-	if err != nil {
-		return nil, false, err
-	}
+	time.Sleep(some(peerSleep))
 	text, _ := json.Marshal(map[string]string{"response_channel": channel, "message": "ping"})
 	if err := p.client.Publish(ctx, p.channel, text).Err(); err != nil {
 		return nil, false, err
 	}
 	got := make(map[string]peerAnswer)
-	deadline := time.After(peerUnavailable)
-	for waiting := true; waiting && int64(len(got)) < before; {
+	for began := time.Now(); time.Since(began) < peerUnavailable && int64(len(got)) < expected; {
+		time.Sleep(some(peerSleep))
 		select {
 		case m := <-answers.Channel():
 			var a peerAnswer
 			if json.Unmarshal([]byte(m.Payload), &a) == nil && a.HolderID != "" {
 				got[a.HolderID] = a
 			}
-		case <-deadline:
-			waiting = false
+		case <-time.After(peerSleep):
 		}
 	}
-	after, err := p.subscribers()
-	if err != nil || after != before {
+	now, err := p.subscribers()
+	if err != nil || now != expected {
 		return nil, false, err
 	}
-	if int64(len(got)) < before {
+	if int64(len(got)) < expected {
 		return nil, false, p.disconnect(got)
 	}
 	delete(got, p.id)

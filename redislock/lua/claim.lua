@@ -40,8 +40,11 @@ local function queue_up()
   return 'held ' .. (place_of(sid) or append(sid, ttl))
 end
 
+-- While the lock is left to portalocker's processes, a claim leaves the channel at once,
+-- whoever else is there.
 local left = yield_left(values[3])
-if on_lock == 1 and left > 0 then return string.format('%s yield %.0f', queue_up(), left) end
+local is_held = on_lock > 1 and last and last ~= sid and theirs > 0
+if left > 0 and not is_held then return string.format('%s yield %.0f', queue_up(), left) end
 
 -- Being alone on the channel is what wins, always. Nobody stands by then.
 if on_lock == 1 and not ahead then
@@ -55,7 +58,7 @@ if on_lock == 1 then
   return queue_up()
 end
 
-if last and last ~= sid and theirs > 0 then
+if is_held then
   local answer = queue_up()
   if waits then publish(hold_channel(n, last), 'wait') end
   -- Not where it only claims the lock, and would not be alone; nor where one of

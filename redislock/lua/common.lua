@@ -73,6 +73,15 @@ local function parse_standby(value)
   if sid and is_id(sid) then return sid, reserve, ttl, settle, settle_long, run, about end
 end
 
+-- Until when the lock is left to portalocker's processes of the first generation, until
+-- when to those of the later ones, and '1' if one of these has asked for it since; nil if
+-- value is not one of the yield key.
+local function parse_yield(value)
+  if not value then return 0, 0, '0' end
+  local first, later, asked = string.match(value, '^(%d+) (%d+) ([01])$')
+  if first then return tonumber(first), tonumber(later), asked end
+end
+
 -- The session at a place in the queue, which starts at 0, or false.
 local function queued_at(place)
   local sid = redis.pcall('LINDEX', queue, place)
@@ -84,10 +93,12 @@ local function queued_at(place)
   return sid
 end
 
+local yielded = false -- what read has found in the yield key
+
 -- The values of the keys of the fence, the holder, portalocker's time, the standby, and
 -- portalocker's fence; false where there is none.
 local function read()
-  local keys, parse = {fence, holder, yield, standby, counter}, {is_number, parse_holder, is_number, parse_standby, is_number}
+  local keys, parse = {fence, holder, yield, standby, counter}, {is_number, parse_holder, parse_yield, parse_standby, is_number}
   local values = call('MGET', unpack(keys))
   local found = 0
   for i, key in ipairs(keys) do
@@ -102,6 +113,7 @@ local function read()
     end
   end
   queued_at(0)
+  yielded = values[3]
   return values
 end
 
@@ -111,18 +123,16 @@ local function microseconds()
   return time[1] * 1000000 + time[2]
 end
 
--- A time of the yield key, or nil if it is none that release.lua has set lately.
-local function parse_yield(value, now)
-  local till = value and tonumber(value)
-  if till and math.abs(till - now) <= 1000000 then return till end
-end
-
 -- For how many microseconds yet the lock is left to portalocker's processes; 0: it
 -- is not.
 local function yield_left(value)
   if not value then return 0 end
-  local now = microseconds()
-  return math.max(0, (parse_yield(value, now) or 0) - now)
+  local now, first, later = microseconds(), parse_yield(value)
+  local left = 0
+  for _, till in ipairs({first, later}) do
+    if till - now <= 2000000 then left = math.max(left, till - now) end -- more, if the clock was set back
+  end
+  return left
 end
 
 -- Whether session sid still waits for n or claims it.
@@ -142,15 +152,16 @@ end
 local function wake(n, sid) tell(n, sid, 'wake') end
 
 -- Tells those who have come to the first two places of the queue: the first is to
--- stand by, and both look every check interval, those behind them more seldom.
--- The dead do not count: they are removed.
+-- stand by, unless the lock was left to portalocker's processes lately, and both look
+-- every check interval, those behind them more seldom. The dead do not count: they are
+-- removed. read has run.
 local function move_up(n)
   local place = 0
   while place < 2 do
     local sid = queued_at(place)
     if not sid then return end
     if is_waiting(n, sid) then
-      tell(n, sid, place == 0 and 'next' or 'near')
+      tell(n, sid, place == 0 and not yielded and 'next' or 'near')
       place = place + 1
     else
       call('LREM', queue, 0, sid)
@@ -217,14 +228,40 @@ local function give(n, values, sid)
   return true
 end
 
+-- Leaves the lock to portalocker's processes if one of them has asked for it, it is time
+-- to, and no other session holds it. values are those of read, and are brought up to
+-- date. How long and how often, in microseconds, is explained in ../portalocker.go.
+local function leave_to_portalocker(n, sid, values, generation)
+  local first, later, asked = parse_yield(values[3])
+  if generation == '2' then asked = '1' end
+  if generation == '0' and asked == '0' then return end
+  local now, last = microseconds(), parse_holder(values[2])
+  local is_held = last and last ~= sid and subscribers(hold_channel(n, last)) > 0
+  local function begins(till, time, every)
+    local again = till - time + every
+    return not is_held and (now >= again or again > now + every) -- the clock was set back
+  end
+  if asked == '1' and begins(later, 2000000, 4000000) then
+    later, asked = now + 2000000, '0'
+  elseif generation == '1' and begins(first, 300000, 500000) then
+    first = now + 300000
+  end
+  local value = string.format('%.0f %.0f %s', first, later, asked)
+  if value == values[3] then return end
+  -- For as long as it matters, and an ask, too, that another holder is to know of.
+  local expiry = math.max(500, math.min(4000, (later + 2000000 - now) / 1000), asked == '1' and 4000 or 0)
+  call('SET', yield, value, 'PX', string.format('%.0f', expiry))
+  values[3], yielded = value, value
+end
+
 -- Passes the lock on to the first of those who wait: gives it to it if it stands by, or
 -- wakes it; or, where another session holds it, tells that one, which passes it on when
 -- it leaves. While it is left to portalocker's processes, those who wait look at its
--- end; but one that stands by has to leave the channel until then.
-local function pass_on(n, sid)
+-- end; but one that stands by has to leave the channel until then. values are those of
+-- read.
+local function pass_on(n, sid, values)
   local ahead = first_waiting(n, nil)
   if not ahead then return end
-  local values = read()
   local last = parse_holder(values[2])
   if last and last ~= sid and subscribers(hold_channel(n, last)) > 0 then
     publish(hold_channel(n, last), 'wait')

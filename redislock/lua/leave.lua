@@ -4,7 +4,7 @@
 -- A step of ../protocol.pml: a change here asks for one there.
 local n, sid = ARGV[1], ARGV[2]
 
-read()
+local values = read()
 if call('LREM', queue, 0, sid) > 0 then move_up(n) end
-pass_on(n, sid)
+pass_on(n, sid, values)
 return 'ok'

@@ -56,7 +56,7 @@ if not place then
   place = place_of(sid) or append(sid, ttl)
   if is_held then
     publish(hold_channel(n, last), 'wait')
-  elseif not is_free then
+  elseif not is_free and left == 0 then
     publish(n, ping) -- claims that are to fail: who is pinged knows that others wait
   end
 end

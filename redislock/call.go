@@ -107,10 +107,17 @@ func (s *session) command(done func(text string, err error), words ...string) {
 		s.wire.send(command{words: words, done: func(r reply, err error) { done(r.text, err) }})
 		return
 	}
+	s.byClient(request{words, done})
+}
+
+// byClient sends commands by the client, all of them by one connection.
+func (s *session) byClient(requests ...request) {
 	select {
-	case s.requests <- request{words, done}:
+	case s.requests <- requests:
 	default:
-		done("", errBacklog)
+		for _, r := range requests {
+			r.done("", errBacklog)
+		}
 	}
 }
 
@@ -127,13 +134,12 @@ func (s *session) sendByClient() {
 	for {
 		var due []request
 		select {
-		case r := <-s.requests:
-			due = append(due, r)
+		case due = <-s.requests:
 		case <-s.done:
 			return
 		}
 		for len(due) < maxPipeline && len(s.requests) > 0 {
-			due = append(due, <-s.requests)
+			due = append(due, <-s.requests...)
 		}
 		s.node.pipeline(s.node.client(), due)
 	}

@@ -22,7 +22,7 @@ func FuzzMessage(f *testing.F) {
 		f.Add(text, false, true)
 	}
 	f.Fuzz(func(t *testing.T, text string, held, onHold bool) {
-		s := &session{id: strings.Repeat("b", 32), requests: make(chan request, 1), wire: &wire{}, members: make(map[string]*member)}
+		s := &session{id: strings.Repeat("b", 32), requests: make(chan []request, 1), wire: &wire{}, members: make(map[string]*member)}
 		m := &member{session: s, name: "n", holdChannel: "n:h:" + s.id, claiming: !held, answered: make(chan struct{})}
 		if held {
 			m.hold = &hold{member: m}
@@ -35,7 +35,7 @@ func FuzzMessage(f *testing.F) {
 		s.message(channel, &reply{kind: '$', text: text})
 		select {
 		case r := <-s.requests:
-			channel := r.words[1]
+			channel := r[0].words[1]
 			if !strings.HasPrefix(channel, "n-") && !strings.HasPrefix(channel, "n:h:") && !strings.HasPrefix(channel, "n:w:") {
 				t.Errorf("answered on %q", channel)
 			}

@@ -26,7 +26,8 @@ import (
 // With RESP3, the heartbeat goes by the connection that has the subscriptions: its answer
 // is proof of both. With RESP2 it goes by the client, whose connection may lead to another
 // server, where the address moves from one to the other. So there is a message to the
-// session's own channel with it, which has to be counted there, and to come back.
+// session's own channel with it, by the same connection, which has to be counted there, and
+// to come back.
 //
 // A heartbeat is sent eight times in an unavailable timeout, so that a holder whose
 // machine stops for half of it keeps its locks.
@@ -229,8 +230,7 @@ func (s *session) beat() {
 	case s.fast:
 		s.command(write.done, write.words...)
 	default:
-		s.command(write.done, write.words...)
-		s.command(message.done, message.words...)
+		s.byClient(write, message)
 	}
 }
 

@@ -27,7 +27,7 @@ type session struct {
 	fast   bool // scripts run on the session's own connection; else through the client
 	about  string
 
-	requests chan request // that go by the client
+	requests chan []request // that go by the client
 	opened   time.Time
 	until    atomic.Int64 // the end of the lease: nanoseconds since opened; 0: there is none
 	brief    atomic.Bool  // the latest lock was held for less than restTime
@@ -61,7 +61,7 @@ func openSession(ctx context.Context, n *node, link string) (*session, error) {
 		link:     link,
 		dialed:   conn,
 		about:    conn.clientID + " " + microseconds(n.options.UnavailableTimeout) + " " + n.whoami,
-		requests: make(chan request, maxPongs),
+		requests: make(chan []request, maxPongs),
 		opened:   time.Now(),
 		members:  make(map[string]*member),
 		crowded:  make(map[string]time.Time),

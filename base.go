@@ -226,8 +226,8 @@ func (b *Base) try(w *waiter, a *Attempt) (g Grant, err error) {
 		if returned {
 			return
 		}
+		w.ctx.free() // before the waitlist can be used again
 		_, _ = b.lists.giveUp(w)
-		w.ctx.free()
 		b.lists.exit(&b.scope)
 	}()
 	g, err = b.lists.driver.Try(&w.ctx, a)

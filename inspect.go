@@ -189,13 +189,13 @@ func (b *Base) whyNot(ctx context.Context, err error) error {
 // Inspect implements Inspector, for a Driver that grants every attempt. Everyone who
 // waits counts.
 func (ls *waitlists) Inspect(_ context.Context, name string) (Info, error) {
+	host, _ := os.Hostname() // only for people
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	info := Info{Name: name}
 	if l := ls.byName[name]; l != nil {
 		info.Waiters = l.waiters.len
 		if h, ok := l.holder.(*lock); ok {
-			host, _ := os.Hostname() // only for people
 			info.Held = true
 			info.Holder = Holder{Host: host, PID: os.Getpid(), Token: h.token}
 		}

@@ -86,11 +86,13 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 			p.tries = 0
 		}
 	}
-	locked, err := false, error(nil)
+	var locked bool
+	var err error
 	if p == nil && d.wasFree(a.Name) {
-		f, locked, err = lockAtOnce(path)
+		f = lockAtOnce(path)
+		locked = f != nil
 	}
-	if err == nil && !locked {
+	if !locked {
 		f, locked, err = lockFile(path, f)
 	}
 	if p == nil && locked {
@@ -120,21 +122,20 @@ func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, erro
 	return d.grant(f, a.Name)
 }
 
-// lockAtOnce tries to lock the file that path names, which is likely to be free. It returns
-// nil if it is not, or not in its place.
-func lockAtOnce(path string) (f *file, locked bool, err error) {
-	if f, err = openToLock(path); f == nil || err != nil {
-		return nil, false, err
+// lockAtOnce locks the file that path names, which is likely to be free, and returns it. It
+// returns nil for whatever is in the way, which lockFile finds again.
+func lockAtOnce(path string) *file {
+	f, err := openToLock(path)
+	if f == nil || err != nil {
+		return nil
 	}
-	if locked, err = f.tryLock(); locked {
-		f.lockedAt = time.Now()
-		locked, err = f.inPlace()
+	if locked, err := f.tryLock(); locked && err == nil {
+		if named, err := f.inPlace(); named && err == nil {
+			return f
+		}
 	}
-	if err != nil || !locked {
-		_ = f.close()
-		f = nil
-	}
-	return f, locked && err == nil, err
+	_ = f.close()
+	return nil
 }
 
 // lockFile tries to lock the file that path names: f, or if that is nil or no

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Break implements locker.Inspector. The holder is asked to give the lock up, which it
@@ -30,7 +31,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 	broken := f.holder
 	gone := func() (bool, error) {
 		now, err := n.inspect(ctx, channel)
-		return !now.held || now.holder != broken, err
+		return !now.held || !broken.mayBe(now.holder), err
 	}
 	asked := []string{broken.sid}
 	if broken.sid == "" { // the holder key was lost, or it is not of this library
@@ -51,7 +52,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 			}
 			return false, nil
 		}
-		if done, err := n.await(ctx, n.options.UnavailableTimeout, nil, ask); done || err != nil {
+		if done, err := n.await(ctx, n.options.UnavailableTimeout, ask); done || err != nil {
 			return err
 		}
 	}
@@ -59,7 +60,7 @@ func (n *node) breakLock(ctx context.Context, name string) error {
 	if err != nil {
 		return plainly(fmt.Errorf("the holder cannot be disconnected: %w", err))
 	}
-	if done, err := n.await(ctx, n.options.UnavailableTimeout, nil, gone); done || err != nil {
+	if done, err := n.await(ctx, n.options.UnavailableTimeout, gone); done || err != nil {
 		return err
 	}
 	if killed == 0 {
@@ -89,4 +90,32 @@ func (n *node) cut(ctx context.Context, channel, name string, holder hint) (kill
 		}
 	}
 	return killed, err
+}
+
+// mayBe reports whether now, as far as is known, is the hold that h was: its hint may have
+// been lost or restored meanwhile.
+func (h hint) mayBe(now hint) bool {
+	known := func(token string) bool { return token != "" && token != "0" }
+	return now.sid == "" || now.sid == h.sid && (now.token == h.token || !known(now.token) || !known(h.token))
+}
+
+// How often the server is asked whether something has come about that takes a moment.
+const (
+	firstAsked = time.Millisecond // then doubled
+	lastAsked  = 20 * time.Millisecond
+)
+
+// await asks until is says so, for a time at most.
+func (n *node) await(ctx context.Context, most time.Duration, is func() (bool, error)) (bool, error) {
+	end := time.Now().Add(most)
+	for pause := firstAsked; ; pause = min(2*pause, lastAsked) {
+		if yes, err := is(); yes || err != nil || time.Now().After(end) {
+			return yes, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }

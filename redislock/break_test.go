@@ -150,7 +150,7 @@ func TestBreakOfAForeignHolder(t *testing.T) {
 	}
 }
 
-// A holder is asked for the lock, and keeps its others, also where n-holder tells of
+// A holder is asked for the lock, and keeps its others, also where n:locker:holder tells of
 // another hold than this one, or of none.
 func TestBreakOfAHoldThatIsNotInTheHint(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -122,11 +121,8 @@ func (s *session) byClient(requests ...request) {
 }
 
 // publish publishes a message after those before it, as command does.
-func (s *session) publish(channel, payload string, done func(receivers int, err error)) {
-	s.command(func(text string, err error) {
-		receivers, _ := strconv.Atoi(text)
-		done(receivers, err)
-	}, s.wire.shardWord("PUBLISH"), channel, payload)
+func (s *session) publish(channel, payload string, done func(error)) {
+	s.command(func(_ string, err error) { done(err) }, s.wire.shardWord("PUBLISH"), channel, payload)
 }
 
 // sendByClient sends what goes by the client: all that is due in one pipeline.

@@ -127,7 +127,7 @@ func (h *hold) mayGoOn(now time.Time) bool {
 }
 
 // inTime reports whether the next token does not overtake the clock of the server, which
-// the next one has when n-fence is lost.
+// the next one has when the fence key is lost.
 func (h *hold) inTime(now time.Time) bool { return h.token-h.first < tokenBlock+h.age(now) }
 
 // age is how many microseconds ago the lock was won.

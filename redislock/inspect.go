@@ -117,26 +117,3 @@ func (n *node) inspect(ctx context.Context, channel string) (found, error) {
 	}
 	return f, nil
 }
-
-// How often the server is asked whether something has come about that takes a moment.
-const (
-	firstAsked = time.Millisecond // then doubled
-	lastAsked  = 20 * time.Millisecond
-)
-
-// await asks until is says so, for a time at most, or until stop is closed.
-func (n *node) await(ctx context.Context, most time.Duration, stop <-chan struct{}, is func() (bool, error)) (bool, error) {
-	end := time.Now().Add(most)
-	for pause := firstAsked; ; pause = min(2*pause, lastAsked) {
-		if yes, err := is(); yes || err != nil || time.Now().After(end) {
-			return yes, err
-		}
-		select {
-		case <-stop:
-			return false, nil
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
-}

@@ -70,8 +70,8 @@ func TestInspectIsOneRoundTrip(t *testing.T) {
 	}
 }
 
-// What n-holder says is no holder when that is gone, and nobody is on the lock; and the
-// one that is there is shown if n-holder was lost.
+// What n:locker:holder says is no holder when that is gone, and nobody is on the lock; and the
+// one that is there is shown if n:locker:holder was lost.
 func TestInspectAndStaleHints(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)

@@ -68,6 +68,7 @@ const (
 
 var (
 	errLeaseOver = errors.New("the lease ran out: no heartbeat has come back in time")
+	errSilent    = errors.New("the server does not answer")
 	errMoved     = errors.New("the server that commands go to does not know the session")
 	errDemoted   = errors.New("the server is not the primary any more")
 )
@@ -84,7 +85,7 @@ func (s *session) take(claimed time.Time) {
 	if s.lease.holds++; s.lease.holds == 1 {
 		s.until.Store(0)
 	}
-	if !s.node.moving && !claimed.IsZero() {
+	if !s.node.moving && !claimed.IsZero() && (s.fast || s.lease.holds == 1) { // by the client, it says nothing of what the session reads
 		s.prove(claimed)
 	}
 }
@@ -140,12 +141,15 @@ func (s *session) leased(ctx context.Context) error {
 		s.mu.Unlock()
 		return nil
 	}
-	if s.lease.renewed == nil {
+	first := s.lease.renewed == nil
+	if first {
 		s.lease.renewed = make(chan struct{})
 	}
 	renewed := s.lease.renewed
 	s.mu.Unlock()
-	s.beat()
+	if first {
+		s.beat()
+	}
 	select {
 	case <-renewed:
 		return nil
@@ -342,7 +346,7 @@ func (q *silence) look(s *session, now time.Time) {
 	switch {
 	case !q.pinged.IsZero() && now.Sub(q.pinged) >= o.UnavailableTimeout,
 		!q.unanswered.IsZero() && now.Sub(q.unanswered) >= limit(s.node.user.ReadTimeout):
-		s.end(fmt.Errorf("no answer for %v", now.Sub(q.since).Round(time.Millisecond)))
+		s.end(fmt.Errorf("%w, for %v", errSilent, now.Sub(q.since).Round(time.Millisecond)))
 	case q.pinged.IsZero() && q.unanswered.IsZero() && now.Sub(q.since) >= o.HealthCheckInterval:
 		q.pinged = now
 		s.wire.send(command{words: []string{"PING"}, done: func(_ reply, err error) {

@@ -109,7 +109,7 @@ func TestClientKillIsToldFirst(t *testing.T) {
 	})
 }
 
-// holderClient returns the client id in n-holder.
+// holderClient returns the client id in n:locker:holder.
 func holderClient(t *testing.T, s *redistest.Server, name string) string {
 	t.Helper()
 	value, _ := s.Do("GET", name+":locker:holder").(string)
@@ -299,7 +299,7 @@ func TestCloseLeavesTheClient(t *testing.T) {
 		t.Errorf("the client after Close: %v", err)
 	}
 	if n := c.Exists(t.Context(), "n:locker:holder").Val(); n != 0 {
-		t.Error("n-holder names a session that is closed: the next holder will wait for it")
+		t.Error("n:locker:holder names a session that is closed: the next holder will wait for it")
 	}
 }
 

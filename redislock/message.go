@@ -45,7 +45,7 @@ func pingText(channel string) string {
 
 // ping asks who is on the lock's channel. Answers come on the hold channel.
 func (c *claim) ping() {
-	c.session.publish(c.channel, pingText(c.holdChannel), func(int, error) {})
+	c.session.publish(c.channel, pingText(c.holdChannel), func(error) {})
 }
 
 // message takes in what came on one of the session's channels. It runs on the
@@ -66,12 +66,16 @@ func (s *session) message(channel string, payload *reply) {
 type outgoing struct {
 	channel, payload string
 	foreign          bool
+	again            bool
 }
 
 // answer sends a pong.
 func (s *session) answer(p outgoing) {
-	s.publish(p.channel, p.payload, func(_ int, err error) {
+	s.publish(p.channel, p.payload, func(err error) {
 		switch {
+		case err != nil && !p.foreign && !p.again: // the lease depends on it
+			p.again = true
+			s.answer(p)
 		case err != nil:
 			s.node.log.Debug("ping not answered", "channel", p.channel, "error", err)
 		case !p.foreign:
@@ -167,7 +171,7 @@ func (m *member) pingedWith(text string) outgoing {
 		m.told = m.told || !foreign // it may give way to this claim, and wait
 	}
 	reply, _ := json.Marshal(who) // cannot fail
-	return outgoing{p.ResponseChannel, string(reply), foreign}
+	return outgoing{channel: p.ResponseChannel, payload: string(reply), foreign: foreign}
 }
 
 // mayAnswer reports whether a ping may be answered on channel: only on channels
@@ -232,5 +236,5 @@ func (m *member) answeredWith(text string, toClaim bool) (ask func()) {
 		return nil
 	}
 	m.asked = time.Now()
-	return func() { m.session.publish(m.channel+":h:"+who, messageRenew, func(int, error) {}) }
+	return func() { m.session.publish(m.channel+":h:"+who, messageRenew, func(error) {}) }
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,6 +25,7 @@ type node struct {
 	commands *redis.Client    // guarded by mu: for scripts that do not run on the session
 	ending   bool             // guarded by mu: no session begins
 	closed   bool             // guarded by mu: and no command goes by the client
+	stale    atomic.Bool      // the next command goes by another client
 }
 
 // A link is a session and what comes after it. The fields are guarded by node.mu.
@@ -142,15 +144,16 @@ func (n *node) openNew(l *link, key string) {
 	// No caller's ctx: one that ends would end it for all. dial bounds it.
 	s, err := openSession(n.ctx, n, key)
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err == nil && n.ending {
-		s.end(errClosing)
-	}
 	l.session, l.openErr = s, plainly(err)
 	close(l.opening)
 	l.opening = nil
 	if s == nil {
 		delete(n.links, key)
+	}
+	ending := n.ending
+	n.mu.Unlock()
+	if s != nil && ending {
+		s.end(errClosing)
 	}
 }
 
@@ -164,10 +167,16 @@ func (n *node) unlink(s *session) {
 }
 
 // client returns the client for commands that do not go by the session: a small
-// one of our own, which the user's own commands cannot keep waiting.
+// one of our own, which the user's own commands cannot keep waiting. It is another one
+// when the address may lead to another server than before.
 func (n *node) client() *redis.Client {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.stale.Swap(false) && n.commands != nil && !n.closed {
+		old := n.commands
+		n.running.Go(func() { _ = old.Close() }) // of its connections, each has failed or will
+		n.commands = nil
+	}
 	if n.commands == nil {
 		n.commands = redis.NewClient(n.ownOptions())
 		n.commands.AddHook(subcommandNamer{})
@@ -178,15 +187,13 @@ func (n *node) client() *redis.Client {
 	return n.commands
 }
 
-// dropClient ends what is under way by the client, and has the next command go by a new
-// one: the address may lead to another server now.
-func (n *node) dropClient() {
-	n.mu.Lock()
-	c := n.commands
-	n.commands = nil
-	n.mu.Unlock()
-	if c != nil {
-		_ = c.Close() // of its connections, each has failed or will
+// lostTouch takes in why a session has ended: the client goes by new connections if its
+// server is not, or may not be, the one that the address leads to.
+func (n *node) lostTouch(cause error) {
+	for _, moved := range []error{errMoved, errDemoted, errLeaseOver, errSilent, errProtocol} {
+		if errors.Is(cause, moved) {
+			n.stale.Store(true)
+		}
 	}
 }
 
@@ -195,7 +202,7 @@ func (n *node) dropClient() {
 func (n *node) atPrimary(fn func() error) error {
 	err := fn()
 	if isDemotion(err) {
-		n.dropClient()
+		n.stale.Store(true)
 		err = fn()
 	}
 	return err
@@ -233,9 +240,11 @@ func (n *node) end() {
 	}
 	ending.Wait()
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.closed = true
-	n.mu.Unlock()
-	n.dropClient()
+	if n.commands != nil {
+		_ = n.commands.Close() // which ends what is under way
+	}
 }
 
 func countOf(words []string) string { return strconv.Itoa(len(words)) }

@@ -13,7 +13,7 @@ import (
 // There are answers to them in message.go, and hung ones are found in hung.go.
 
 // When a lock is released that portalocker's processes have asked for, it is left to them:
-// for some time, no session of this library takes it, or is on its channel. (n-yield in
+// for some time, no session of this library takes it, or is on its channel. (the yield key in
 // the scripts, leave_to_portalocker in common.lua) How long depends on the generation.
 //
 // The first looks every 250 ms whether nobody is there: 300 ms, twice a second at most. The
@@ -30,7 +30,7 @@ import (
 // leaves, and subscribes again after up to 0.4 s: up to 1.9 s after its ping, it finds the
 // lock free if nobody of this library is there. So it is 2 s, every 4 s at most. As it asks
 // less than once a second, and often when nobody who holds the lock is there to hear it:
-//   - That one has asked is remembered (in n-yield) until it is time again.
+//   - That one has asked is remembered (in the yield key) until it is time again.
 //   - A claim that meets one, and gives way, has been asked, too: by its ping, or by an
 //     answer to that of the claim.
 //

@@ -26,14 +26,14 @@
  *   - A restart of the server, failover, slots that move: they end all sessions, and
  *     the next holder settles for a lease. Who is frozen within its lease, or does not
  *     hear within SettleTime that its connection was cut, is covered by tokens alone.
- *   - n-holder deleted just when its holder's connection is cut: nobody is named to be
+ *   - n:locker:holder deleted just when its holder's connection is cut: nobody is named to be
  *     waited for, so there are two holders for as long as SettleTime would have been.
  *   - A foreign holder where connections are cut (it does not settle), or that hangs.
  *   - More than two faults, and more than one among three processes.
  *   - Scripts on the session's own connection run in order with the rest; here they
  *     may run at any time after it, as by the client, which includes that. "notyet"
  *     changes nothing, and is not there.
- *   - n-yield, which is for those of portalocker: for as long as it says, nobody is woken
+ *   - n:locker:yield, which is for those of portalocker: for as long as it says, nobody is woken
  *     and nobody takes the lock, and those who look meanwhile look again at its end. One
  *     that stands by leaves the channel: here it may do so at any time (FOREIGN). Nobody
  *     comes to stand by while the key is there: here one may choose not to (STANDBY 2).
@@ -125,12 +125,12 @@ bool lives[SIDS];     /* its connection, and its session channel */
 bool on_lock[SIDS];   /* subscribed to n and n:h:<sid>, which is one command */
 bool on_wait[SIDS];   /* subscribed to n:w:<sid> */
 byte subscribers;     /* of n */
-chan queue = [SIDS] of { byte }; /* n-queue */
-byte holder = NONE;   /* n-holder: SID */
-bool named_won;       /* n-holder: TOKEN is not 0 */
-byte standby = NONE;  /* n-standby: SID */
-byte owing;           /* n-holder: UNTIL, as the set of sessions that have to hear of their loss */
-bool fence = true;    /* n-fence is there */
+chan queue = [SIDS] of { byte }; /* n:locker:queue */
+byte holder = NONE;   /* n:locker:holder: SID */
+bool named_won;       /* n:locker:holder: TOKEN is not 0 */
+byte standby = NONE;  /* n:locker:standby: SID */
+byte owing;           /* n:locker:holder: UNTIL, as the set of sessions that have to hear of their loss */
+bool fence = true;    /* n:locker:fence is there */
 byte closing = NONE;  /* a session whose process has closed the connection */
 
 byte owner[SIDS];     /* whose session it is */
@@ -222,7 +222,7 @@ inline queue_up(me) {
 	fi
 }
 
-/* common.lua: settled_at. last is whom n-holder names. */
+/* common.lua: settled_at. last is whom n:locker:holder names. */
 inline settled_at() {
 	debt = (BROKEN == INHERIT -> 0 : owing & cut);
 	if
@@ -783,9 +783,9 @@ again:
 		od;
 		left--;
 		if
-		:: VANISH -> holder = NONE; named_won = false; owing = 0; printf("n-holder vanishes\n")
-		:: VANISH -> fence = false; printf("n-fence vanishes\n")
-		:: VANISH -> d_step { do :: queue?_ :: empty(queue) -> break od }; printf("n-queue vanishes\n")
+		:: VANISH -> holder = NONE; named_won = false; owing = 0; printf("n:locker:holder vanishes\n")
+		:: VANISH -> fence = false; printf("n:locker:fence vanishes\n")
+		:: VANISH -> d_step { do :: queue?_ :: empty(queue) -> break od }; printf("n:locker:queue vanishes\n")
 		:: VANISH -> d_step { holder = NONE; named_won = false; owing = 0; standby = NONE; fence = false; do :: queue?_ :: empty(queue) -> break od }; printf("FLUSHALL\n")
 		:: CRASH && !dead[p] && lives[sid[p]] -> d_step { dead[p] = true; has_lock[p] = false; drop(sid[p]) }; printf("%d: crashes\n", p)
 		:: LOSE && !dead[p] && lives[sid[p]] -> d_step { drop(sid[p]) }; printf("%d: its connection is cut\n", p)
@@ -822,7 +822,8 @@ proctype renew()
 {
 	byte p;
 	do
-	:: atomic { holds[p] && up(p) && on_lock[sid[p]] && (holder != sid[p] || !named_won) ->
+	:: atomic { holds[p] && up(p) && on_lock[sid[p]] &&
+		(holder == NONE || holder == sid[p] && !named_won || holder != sid[p] && !on_lock[holder]) ->
 		holder = sid[p]; named_won = true; printf("%d: restores its hint\n", p) }
 	:: p < N - 1 -> p++
 	:: break

@@ -11,7 +11,7 @@
 // them are lost, and told so at once; the next Acquire opens a new one. With RESP3,
 // the default of go-redis, all that a lock needs goes by that connection, except with
 // Sentinel; with RESP2 a small client besides it runs the scripts. Tested with Redis
-// 7.0, which a Cluster needs.
+// 6.2, 7.0, 7.4 and 8, and Valkey 8; a Cluster needs 7.0.
 //
 // Lock n has the channels n, n:h:* and n:w:*, and the keys n:locker:fence (the last
 // token), n:locker:holder, n:locker:queue, n:locker:yield and n:locker:standby. The keys
@@ -36,7 +36,9 @@
 // server of a closed connection but not the client is covered only so long;
 // after that, where the holder key alone was deleted while the lock was held (an eviction)
 // and the holder's connection is cut before anybody has asked for the lock, or all data was
-// flushed less than an eighth of UnavailableTimeout before, and where the
+// flushed less than an eighth of UnavailableTimeout before (with Sentinel a quarter; and a
+// holder of thousands restores one after another); where the hint of a holder is lost that
+// froze and has a longer UnavailableTimeout than a waiter; and where the
 // clock of a suspended machine stood still, by tokens alone.
 //
 // # portalocker
@@ -65,7 +67,7 @@
 // of a holder (see below) go to the new primary, where they do not reach its
 // session, and those who wait go on there, the first one after three quarters of
 // UnavailableTimeout. To be sure of that, each heartbeat makes a connection of its
-// own: four a second while locks are held. Two may hold a lock where the new primary never heard of a
+// own: four a second while locks are held, one while some are only waited for. Two may hold a lock where the new primary never heard of a
 // holder, as Redis replicates later than it answers, and where somebody is cut off
 // together with the former primary and a Sentinel that does not know better.
 //
@@ -172,7 +174,9 @@ type Options struct {
 	// portalocker 4 (Python) can disconnect one of this library that hangs; without
 	// it, only those of this library do. Each lock that is held or waited for then
 	// costs a connection, and a first Acquire the time to open it. It is closed when
-	// the lock was not used for UnavailableTimeout. Not in a Cluster.
+	// the lock was not used for UnavailableTimeout. Tokens are counted in portalocker's key
+	// n-fence, too, so that those of portalocker 4.2 and these grow together. Not in a
+	// Cluster.
 	PortalockerNames bool
 }
 

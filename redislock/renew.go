@@ -49,12 +49,16 @@ func (s *session) renewKeys() {
 				}
 			}
 			s.mu.Unlock()
-			answers := make(chan answer, 1)
 			for _, m := range held {
+				answers := make(chan answer, 1)
 				if !m.renew(answerTo(answers)) {
 					continue
 				}
-				if _, err := s.await(s.node.ctx, answers); err != nil {
+				_, err := s.await(s.node.ctx, answers)
+				if s.ended() != nil {
+					return
+				}
+				if err != nil {
 					s.node.log.Debug("keys not renewed", "lock", m.name, "error", err)
 				}
 			}

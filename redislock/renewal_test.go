@@ -1,6 +1,8 @@
 package redislock
 
 import (
+	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -61,6 +63,73 @@ func TestKeysInUseAreRenewed(t *testing.T) {
 		for _, name := range []string{"held", "waited for"} {
 			lasts(name, keyFence)
 			lasts(name, keyHolder)
+		}
+	}
+}
+
+// The end of a session ends the renewal of its keys.
+func TestSessionThatEndsWhileKeysAreRenewed(t *testing.T) {
+	for _, protocol := range []int{3, 2} {
+		s := redistest.Start(t)
+		o := redistest.Client(t, s.Addr, nil).Options()
+		o.Protocol = protocol
+		for range 20 {
+			d := newSingle(o, Options{UnavailableTimeout: 10 * time.Second, SettleTime: time.Millisecond, HealthCheckInterval: time.Minute})
+			l := locker.NewBase(d)
+			d.log = l.Logger()
+			for i := range 20 {
+				if _, err := l.Acquire(t.Context(), fmt.Sprint("n", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			session := d.only.current("")
+			session.renewKeys()
+			session.end(io.EOF)
+			closed := make(chan error, 1)
+			go func() { closed <- l.Close() }()
+			select {
+			case err := <-closed:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("RESP%d: Close does not return", protocol)
+			}
+		}
+	}
+}
+
+// A renewal that comes when the lock is another's names nobody else as its holder.
+func TestRenewalThatComesLate(t *testing.T) {
+	c := redistest.Start(t).Client(nil)
+	ctx := t.Context()
+	hint := func(sid string, token int) string { return fmt.Sprintf("%s %d run 0 7 5 1000000 4 host", sid, token) }
+	subscribeTo(t, c, "n", "n:h:"+sessionA)
+	subscribeTo(t, c, "n:h:"+sessionB)
+	for what, tt := range map[string]struct {
+		before any // in the holder key
+		sid    string
+	}{
+		"nobody is named":           {nil, sessionA},
+		"one that has left":         {hint(sessionC, 8), sessionA},
+		"it claims the lock":        {hint(sessionA, 0), sessionA},
+		"it holds the lock":         {hint(sessionA, 8), sessionA},
+		"another holds it":          {hint(sessionB, 8), sessionB},
+		"another claims it as well": {hint(sessionB, 0), sessionB},
+	} {
+		c.FlushAll(ctx)
+		if tt.before != nil {
+			c.Set(ctx, "n:locker:holder", tt.before, 0)
+		}
+		keys := []string{"n:locker:fence", "n:locker:holder", "n:locker:queue", "n:locker:yield", "n:locker:standby", "n-fence"}
+		if err := c.Eval(ctx, renewScript.plain().text, keys, "n", sessionA, "9", "41", "run", "5 1000000 4 host", expiry, "12").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := parseHint(c.Get(ctx, "n:locker:holder").Val()); got.sid != tt.sid || tt.sid == sessionA && got.token == "0" {
+			t.Errorf("%s: then it is %+v", what, got)
+		}
+		if fence, counter := c.Get(ctx, "n:locker:fence").Val(), c.Get(ctx, "n-fence").Val(); fence != "41" || counter != "41" {
+			t.Errorf("%s: the last tokens are %s and %s", what, fence, counter)
 		}
 	}
 }

@@ -186,6 +186,7 @@ func (s *session) endWith(cause error) {
 		return
 	}
 	s.cause = fmt.Errorf("%w: %w", errSessionEnded, cause)
+	s.node.lostTouch(cause)
 	close(s.done)
 	var lost []func(error)
 	var waiting []*member
@@ -203,9 +204,6 @@ func (s *session) endWith(cause error) {
 	}
 	s.wire.end(s.cause)
 	s.dialed.close()
-	if !errors.Is(cause, errUnused) && !errors.Is(cause, errClosing) {
-		s.node.dropClient()
-	}
 	for _, m := range waiting {
 		m.attempt.Wake()
 	}

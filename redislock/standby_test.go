@@ -224,7 +224,7 @@ func TestStandbyTwice(t *testing.T) {
 	releaseBoth(t, first, second)
 }
 
-// What is in n-standby gives the lock to nobody who does not stand by.
+// What is in n:locker:standby gives the lock to nobody who does not stand by.
 func TestStandbyIsAHint(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)

@@ -83,7 +83,7 @@ type routing struct {
 // wait for the holder's lease. This is
 //   - a connection closed by the server (killed, reset) whose client does not hear
 //     of it within the settling time, as it is stopped or cut off;
-//   - the same by a restart, if n-holder is gone, too: after FLUSHALL it does not
+//   - the same by a restart, if n:locker:holder is gone, too: after FLUSHALL it does not
 //     name those who hold a lock until they have released it, or somebody has asked.
 //
 // A client that is cut off for so long that a waiter has the server close its
@@ -100,7 +100,7 @@ type planner struct {
 	slow     []time.Duration // by route
 	closed   time.Duration   // when the server last closed connections
 	restarts time.Duration   // when it was last restarted
-	nameless time.Duration   // until when there may be holders that n-holder does not name
+	nameless time.Duration   // until when there may be holders that n:locker:holder does not name
 	combine  bool            // what comes next goes with what came last
 	steps    []step
 }

@@ -71,7 +71,7 @@ func newTrial(t testing.TB, seed uint64, m makeup) *trial {
 	t.Helper()
 	tr := &trial{makeup: m, t: t, seed: seed, history: newHistory()}
 	dir := t.TempDir()
-	// What the server knows survives a restart: without n-holder, nobody waits for
+	// What the server knows survives a restart: without n:locker:holder, nobody waits for
 	// the lease of those who have not heard of the restart.
 	args := []string{"--dir", dir, "--appendonly", "yes", "--appendfsync", "no"}
 	var veth *namespace

@@ -9,7 +9,7 @@ do
   local queued = call('LRANGE', KEYS[3], 0, 2)
   local first, second, third = queued[1], queued[2], queued[3]
   if first and values and not values.err and values[1] and values[2] and not values[3] and values[4]
-    and not KEYS[6] and not string.find(values[1], '%D') then
+    and not KEYS[6] and string.find(values[1], '^%d+$') then
     local last, till = match(values[2], '^(%x+) %d+ %S+ (%d+) ')
     local next, reserve, ttl, run, about = match(values[4], '^(%x+) (%d+) (%d+) %d+ %d+ (%S+) (.+)$')
     if last == sid and next == first then

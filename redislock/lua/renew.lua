@@ -9,8 +9,10 @@ local n, sid, token, reserved, run, about, ttl, age = ARGV[1], ARGV[2], ARGV[3],
 local values = read()
 if subscribers(hold_channel(n, sid)) > 0 then
   if tonumber(values[1] or 0) < tonumber(reserved) then call('SET', fence, reserved, 'EX', ttl) end
+  if counter and tonumber(values[5] or 0) < tonumber(reserved) then call('SET', counter, reserved, 'KEEPTTL') end
+  -- It may come late, when the lock is another's, and the session claims it again.
   local last, _, till, its = parse_holder(values[2])
-  if last ~= sid or its == '0' then
+  if last == sid and its == '0' or last ~= sid and (not last or subscribers(hold_channel(n, last)) == 0) then
     call('SET', holder, format_holder(sid, token, run, till or 0, microseconds() - age, about), 'EX', ttl)
   end
 end

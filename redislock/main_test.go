@@ -1,7 +1,6 @@
 package redislock_test
 
 import (
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -20,17 +19,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(child())
 	}
-	// Each test has a server of its own, and waits for most of its time.
-	flag.Parse()
-	parallel := "6"
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == "test.parallel" {
-			parallel = f.Value.String()
-		}
-	})
-	if err := flag.Set("test.parallel", parallel); err != nil {
-		panic(err)
-	}
+	redistest.Parallel(6)
 	goleak.VerifyTestMain(m)
 }
 

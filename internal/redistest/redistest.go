@@ -8,11 +8,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -314,3 +316,14 @@ func (c *Raw) Ask(words ...string) string {
 
 // Read returns the next line that the server sends.
 func (c *Raw) Read() (string, error) { return c.r.ReadString('\n') }
+
+// Parallel has n tests of a package run beside each other, unless go test is told how many:
+// each has a server of its own, and waits for most of its time. It is for TestMain.
+func Parallel(n int) {
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		_ = flag.Set("test.parallel", strconv.Itoa(n)) // which is a number
+	}
+}

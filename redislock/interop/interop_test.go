@@ -34,6 +34,7 @@ func pairs(t *testing.T, f func(t *testing.T, s *redistest.Server, holder, conte
 // While one holds the lock the other does not get it, and is told so in time; and
 // gets it when the one releases it, is killed, or when the server was restarted.
 func TestExclusion(t *testing.T) {
+	t.Parallel()
 	pairs(t, func(t *testing.T, s *redistest.Server, holder, contender *party) {
 		holder.acquire()
 		const timeout = 600 * time.Millisecond
@@ -83,6 +84,7 @@ func waits(t *testing.T, s *redistest.Server, contender *party) {
 
 // Who held a lock when the server was restarted does not keep it from the other.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for _, kind := range foreign {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -108,6 +110,7 @@ func TestRestart(t *testing.T) {
 
 // Tokens grow, whoever has the lock.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := start(t, goNamed, s.Addr), start(t, peer42, s.Addr)
 	last := 0
@@ -124,6 +127,7 @@ func TestTokens(t *testing.T) {
 
 // Processes of both count, together: no increment is lost, and nobody waits for ever.
 func TestMixedFleet(t *testing.T) {
+	t.Parallel()
 	for _, fleet := range [][]string{{goRESP3, goRESP2, goNamed, python, python, python}, {goRESP3, goNamed, goRESP2, python, peer40, peer42}} {
 		t.Run(fmt.Sprint(len(fleet)), func(t *testing.T) {
 			t.Parallel()
@@ -163,6 +167,7 @@ func TestMixedFleet(t *testing.T) {
 // Processes of this library that want a lock all the time leave it to those of
 // portalocker, which do not queue, often enough: about once a second to each.
 func TestYield(t *testing.T) {
+	t.Parallel()
 	const lasts = 6
 	s := redistest.Start(t)
 	var running sync.WaitGroup
@@ -192,6 +197,7 @@ func TestYield(t *testing.T) {
 // spoils. Processes of this library that want a lock all the time leave it to them for
 // long enough: each of 20 tries has it within 8 s.
 func TestYieldToVersion4(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
@@ -225,6 +231,7 @@ func TestYieldToVersion4(t *testing.T) {
 // A holder keeps its lock however many ask whether it is there, gives each ping no
 // more than one answer, and those who ask come to no harm by it.
 func TestPings(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	holder := start(t, goRESP3, s.Addr)
 	holder.acquire()
@@ -263,6 +270,7 @@ func TestPings(t *testing.T) {
 // A process of portalocker that is frozen with the lock is disconnected, and nobody
 // else, however alike its name is.
 func TestFrozenForeignHolder(t *testing.T) {
+	t.Parallel()
 	for _, kind := range foreign {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -283,6 +291,7 @@ func TestFrozenForeignHolder(t *testing.T) {
 // A process of this library that is frozen with the lock is disconnected by those
 // that wait with portalocker, if it has asked for that; and knows when it goes on.
 func TestFrozenHolderWithPortalockerName(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{peer40, peer42, goRESP3, goNamed} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -366,6 +375,7 @@ func uncut(t *testing.T, connections map[string]<-chan struct{}) {
 // A flood of pings, good and bad, costs the holder neither its lock nor the answers
 // to those who wait, and is answered in a bounded way.
 func TestFlood(t *testing.T) {
+	t.Parallel()
 	for _, kind := range ours {
 		t.Run(kind, func(t *testing.T) {
 			s := redistest.Start(t)

@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/golocker/locker"
+	"github.com/golocker/locker/internal/redistest"
 	"github.com/golocker/locker/redislock"
 )
 
@@ -59,6 +60,7 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(partyVariable); kind != "" {
 		os.Exit(beParty(kind, os.Args[1], os.Args[2]))
 	}
+	redistest.Parallel(4)
 	os.Exit(m.Run())
 }
 

@@ -98,18 +98,22 @@ local yielded = false -- what read has found in the yield key
 -- The values of the keys of the fence, the holder, portalocker's time, the standby, and
 -- portalocker's fence; false where there is none.
 local function read()
-  local keys, parse = {fence, holder, yield, standby, counter}, {is_number, parse_holder, parse_yield, parse_standby, is_number}
-  local values = call('MGET', unpack(keys))
-  local found = 0
-  for i, key in ipairs(keys) do
-    if values[i] then
-      if not parse[i](values[i]) then refuse(key) end
-      found = found + 1
-    end
-  end
-  if call('EXISTS', unpack(keys)) > found then -- a key of another type is nil to MGET
-    for i, key in ipairs(keys) do
-      if not values[i] and call('EXISTS', key) > 0 then refuse(key) end
+  local values = call('MGET', fence, holder, yield, standby, counter or fence)
+  local last, held, left, next, counted = values[1], values[2], values[3], values[4], counter and values[5]
+  values[5] = counted
+  if last and not is_number(last) then refuse(fence) end
+  if held and not parse_holder(held) then refuse(holder) end
+  if left and not parse_yield(left) then refuse(yield) end
+  if next and not parse_standby(next) then refuse(standby) end
+  if counted and not is_number(counted) then refuse(counter) end
+  -- A key of another type is nil to MGET.
+  if not (last and held and left and next) or counter and not counted then
+    local keys = {fence, holder, yield, standby, counter}
+    local found = (last and 1 or 0) + (held and 1 or 0) + (left and 1 or 0) + (next and 1 or 0) + (counted and 1 or 0)
+    if call('EXISTS', unpack(keys)) > found then
+      for i, key in ipairs(keys) do
+        if not values[i] and call('EXISTS', key) > 0 then refuse(key) end
+      end
     end
   end
   queued_at(0)

@@ -1,9 +1,11 @@
 package redislock_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -122,4 +124,57 @@ func TestStreamingCredentials(t *testing.T) {
 	if len(c.listeners) > 0 {
 		t.Errorf("%d listeners are left", len(c.listeners))
 	}
+}
+
+// A recorder keeps what a client sends.
+type recorder struct {
+	net.Conn
+	mu   *sync.Mutex
+	sent *bytes.Buffer // guarded by mu
+}
+
+func (c *recorder) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	c.sent.Write(b)
+	c.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+// Some servers refuse a script without keys: none is sent.
+func TestEachScriptHasKeys(t *testing.T) {
+	t.Parallel()
+	protocols(t, func(t *testing.T, protocol int) {
+		s := redistest.Start(t)
+		var mu sync.Mutex
+		var sent bytes.Buffer
+		client := func() *redis.Client {
+			return s.Client(func(o *redis.Options) {
+				o.Protocol = protocol
+				o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+					return &recorder{conn, &mu, &sent}, err
+				}
+			})
+		}
+		a, b := openWith(t, client(), nil), openWith(t, client(), nil)
+		held := acquire(t, a, "n")
+		next := inBackground(t.Context(), t, b)
+		queued(t, s, "n", 1)
+		inspect(t, b, "n")
+		release(t, held)
+		release(t, <-next)
+		a.Close()
+		b.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		scripts := regexp.MustCompile(`(?is)\r\neval(?:sha)?\r\n\$\d+\r\n[^\r]*\r\n\$1\r\n(\d)\r\n`).FindAllSubmatch(sent.Bytes(), -1)
+		if len(scripts) < 5 {
+			t.Fatalf("%d scripts were sent, want more", len(scripts))
+		}
+		for _, script := range scripts {
+			if string(script[1]) == "0" {
+				t.Errorf("a script without keys: %q", script[0])
+			}
+		}
+	})
 }

@@ -12,30 +12,30 @@ import (
 
 // Those who hang keep nobody from the lock, wherever they stand.
 
-// waitFor acquires the lock n and says how long that has taken since a moment.
-func waitFor(t *testing.T, l locker.Locker, what string, since *time.Time) (acquired chan locker.Lock) {
+// waitFor acquires the lock n.
+func waitFor(t *testing.T, l locker.Locker, what string) (acquired chan locker.Lock) {
 	t.Helper()
 	acquired = make(chan locker.Lock, 1)
 	go func() {
 		lock, err := l.Acquire(t.Context(), "n", locker.WithTimeout(2*bound))
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
-		} else {
-			t.Logf("%s: after %v", what, time.Since(*since).Round(time.Millisecond))
 		}
 		acquired <- lock
 	}()
 	return acquired
 }
 
-// releaseEach has all who wait be served, in their order.
-func releaseEach(t *testing.T, waiting []chan locker.Lock) {
+// releaseEach has all who wait be served, in their order, and says how long that has taken
+// since a moment.
+func releaseEach(t *testing.T, since time.Time, waiting []chan locker.Lock) {
 	t.Helper()
 	for _, acquired := range waiting {
 		lock := <-acquired
 		if lock == nil {
 			t.FailNow()
 		}
+		t.Logf("after %v", time.Since(since).Round(time.Millisecond))
 		release(t, lock)
 	}
 }
@@ -53,17 +53,16 @@ func TestFrozenHolderAndWaiters(t *testing.T) {
 					processes = append(processes, startChild(t, s.Addr))
 					queued(t, s, "n", int64(i+1))
 				}
-				var since time.Time
 				var waiting []chan locker.Lock
 				for i := range 3 {
-					waiting = append(waiting, waitFor(t, openAlert(t, s.Addr, protocol), "the holder and those before it frozen", &since))
+					waiting = append(waiting, waitFor(t, openAlert(t, s.Addr, protocol), "the holder and those before it frozen"))
 					queued(t, s, "n", int64(frozen+i+1))
 				}
-				since = time.Now()
+				since := time.Now()
 				for _, p := range processes {
 					p.freeze()
 				}
-				releaseEach(t, waiting)
+				releaseEach(t, since, waiting)
 			})
 		}
 	})
@@ -83,15 +82,14 @@ func TestFrozenWaitersAndDeadHolder(t *testing.T) {
 					processes = append(processes, startChild(t, s.Addr))
 					queued(t, s, "n", int64(i+1))
 				}
-				var since time.Time
-				waiting := []chan locker.Lock{waitFor(t, openAlert(t, s.Addr, protocol), "those before it frozen, the holder killed", &since)}
+				waiting := []chan locker.Lock{waitFor(t, openAlert(t, s.Addr, protocol), "those before it frozen, the holder killed")}
 				queued(t, s, "n", int64(frozen+1))
 				for _, p := range processes {
 					p.freeze()
 				}
-				since = time.Now()
+				since := time.Now()
 				holder.end()
-				releaseEach(t, waiting)
+				releaseEach(t, since, waiting)
 			})
 		}
 	})
@@ -104,19 +102,18 @@ func TestFrozenHolderAndWaitersThatSeldomLook(t *testing.T) {
 		s := redistest.Start(t)
 		holder := startChild(t, s.Addr)
 		holder.says("held")
-		var since time.Time
 		var waiting []chan locker.Lock
 		for i := range 3 {
 			var opts []locker.Option
 			if i < 2 {
 				opts = append(opts, locker.WithCheckInterval(time.Hour))
 			}
-			waiting = append(waiting, waitFor(t, openAlert(t, s.Addr, protocol, opts...), "the holder frozen", &since))
+			waiting = append(waiting, waitFor(t, openAlert(t, s.Addr, protocol, opts...), "the holder frozen"))
 			queued(t, s, "n", int64(i+1))
 		}
-		since = time.Now()
+		since := time.Now()
 		holder.freeze()
-		releaseEach(t, waiting)
+		releaseEach(t, since, waiting)
 	})
 }
 

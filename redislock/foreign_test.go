@@ -87,7 +87,7 @@ func TestForeignKeysAreRefused(t *testing.T) {
 					t.Errorf("%s: %s: %v, want ErrUnavailable and the key", what, op, err)
 				}
 			}
-			for _, opt := range []locker.Option{noWait, locker.WithTimeout(50 * time.Millisecond), locker.WithFailWhenLocked(true)} {
+			for _, opt := range []locker.Option{noWait, locker.WithTimeout(bound), locker.WithFailWhenLocked(true)} {
 				_, err := a.Acquire(t.Context(), name, opt)
 				refused("Acquire", err)
 			}

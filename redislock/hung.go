@@ -30,6 +30,7 @@ type doubt struct {
 	present map[string]string // names of connections by id, before that; of those who may be meant, where it is not known who
 	heard   map[string]bool   // session ids of those who have answered since; and unknownHolder
 	answers int               // to the latest ping
+	began   time.Time         // where it is not known who is meant: when that was first seen
 }
 
 // A whom is who keeps a waiter from the lock.
@@ -103,9 +104,13 @@ func (m *member) judge(ctx context.Context, about whom) verdict {
 	case about.role == "":
 		*d = doubt{}
 	case about.role == roleUnknown && d.about.role != roleUnknown:
-		*d = doubt{about: about, heard: d.heard, answers: d.answers}
+		*d = doubt{about: about, heard: d.heard, answers: d.answers, began: time.Now()}
 		s.mu.Unlock()
-		return verdict{after: patience} // whether all answer
+		return verdict{after: patience / 4} // whether all answer
+	case about.role == roleUnknown && d.present == nil && time.Since(d.began) < patience/4: // they may be slow
+		d.about = about
+		s.mu.Unlock()
+		return verdict{after: patience / 4}
 	case about.role == roleUnknown && d.present == nil:
 		s.mu.Unlock()
 		return m.suspectOthers(ctx, about)

@@ -67,7 +67,9 @@ func TestLossAfterAFlushIsToldFirst(t *testing.T) {
 	t.Parallel()
 	protocols(t, func(t *testing.T, protocol int) {
 		s := redistest.Start(t)
-		next := open(t, s.Addr, protocol)
+		// It waits for longer than a busy machine takes, if it waits.
+		next := openWith(t, redistest.Client(t, s.Addr, func(o *redis.Options) { o.Protocol = protocol }),
+			&redislock.Options{UnavailableTimeout: calm.UnavailableTimeout, SettleTime: 300 * time.Millisecond})
 		for range 12 {
 			l := openAlert(t, s.Addr, protocol)
 			lock := acquire(t, l, "n")

@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
+
+	"github.com/golocker/locker/redislock/internal/protocol"
+	"github.com/golocker/locker/redislock/internal/resp"
+	"github.com/golocker/locker/redislock/internal/server"
 )
 
 // Break implements locker.Inspector. The holder is asked to give the lock up, which it
@@ -12,91 +17,83 @@ import (
 // the unavailable timeout, which costs it all its locks; and so is a holder that is not
 // of this library.
 func (d *driver) Break(ctx context.Context, name string) error {
-	_, err := within(ctx, d, func() (struct{}, error) {
-		return struct{}{}, d.on(ctx, name, func(n *node) error { return n.breakLock(ctx, name) })
+	_, err := server.Within(ctx, d.env, func() (struct{}, error) {
+		return struct{}{}, d.topology.at(ctx, name, func(s *server.Server) error { return breakLock(ctx, s, name) })
 	})
 	return err
 }
 
-const errReplica = serverError("READONLY the server is a replica, which does not know who holds locks")
-
 var errStillHeld = errors.New("the lock is still held")
 
-func (n *node) breakLock(ctx context.Context, name string) error {
-	channel := n.channelOf(name)
-	f, err := n.inspect(ctx, channel)
-	if err != nil || !f.held {
+// breakLock breaks a lock at a server.
+func breakLock(ctx context.Context, s *server.Server, name string) error {
+	found, err := inspect(ctx, s, name)
+	if err != nil || !found.Held {
 		return err
 	}
-	broken := f.holder
+	broken := found.Holder
 	gone := func() (bool, error) {
-		now, err := n.inspect(ctx, channel)
-		return !now.held || !broken.mayBe(now.holder), err
+		now, err := inspect(ctx, s, name)
+		return !now.Held || !broken.MayBe(now.Holder), err
 	}
-	asked := []string{broken.sid}
-	if broken.sid == "" { // the holder key was lost, or it is not of this library
-		if asked, err = n.sessionsOn(ctx, channel); err != nil {
-			return plainly(err)
-		}
-	}
-	if len(asked) > 0 {
-		// Again and again: one who has just acquired it may not know that yet.
-		ask := func() (bool, error) {
-			if done, err := gone(); done || err != nil {
-				return done, err
-			}
-			for _, sid := range asked { // who does not hold it does nothing
-				if err := n.publish(ctx, channel+":h:"+sid, messageBreak+broken.token); err != nil {
-					return false, err
-				}
-			}
-			return false, nil
-		}
-		if done, err := n.await(ctx, n.options.UnavailableTimeout, ask); done || err != nil {
-			return err
-		}
-	}
-	killed, err := n.cut(ctx, channel, name, broken)
-	if err != nil {
-		return plainly(fmt.Errorf("the holder cannot be disconnected: %w", err))
-	}
-	if done, err := n.await(ctx, n.options.UnavailableTimeout, gone); done || err != nil {
+	if done, err := askToBreak(ctx, s, name, broken, gone); done || err != nil {
 		return err
 	}
-	if killed == 0 {
+	killed, err := cut(ctx, s, name, broken)
+	if err != nil {
+		return resp.Plainly(fmt.Errorf("the holder cannot be disconnected: %w", err))
+	}
+	if done, err := await(ctx, s.Env.UnavailableTimeout, gone); done || err != nil {
+		return err
+	}
+	if !killed {
 		return fmt.Errorf("%w, by a connection whose name is not that of a holder: CLIENT LIST TYPE pubsub shows it", errStillHeld)
 	}
 	return errStillHeld
 }
 
-// cut cuts the connection of a holder, and returns how many it has cut.
-func (n *node) cut(ctx context.Context, channel, name string, holder hint) (killed int64, err error) {
-	var clients map[string]string
-	if holder.sid == "" {
-		clients, err = n.others(ctx, channel, name, "")
-	} else {
-		clients, err = n.subscribers(ctx)
-	}
-	for id, client := range clients {
-		if holder.sid != "" && !isSession(client, holder.sid, name) {
-			continue
-		}
-		var k int64
-		if k, err = n.client().ClientKillByFilter(ctx, "ID", id).Result(); err != nil {
-			break
-		}
-		if killed += k; k > 0 {
-			n.log.Warn("lock broken: connection of the holder cut", "lock", name, "client", id, "name", client)
+// askToBreak asks the holder of a lock to give it up, for a time at most, and reports whether
+// it is gone.
+func askToBreak(ctx context.Context, s *server.Server, name string, holder protocol.Hint, gone func() (bool, error)) (bool, error) {
+	channel := s.Scheme.Channel(name)
+	asked := []string{holder.SID}
+	if holder.SID == "" { // the holder key was lost, or it is not of this library
+		var err error
+		if asked, err = s.SessionsOn(ctx, channel); len(asked) == 0 || err != nil {
+			return false, resp.Plainly(err)
 		}
 	}
-	return killed, err
+	// Again and again: one who has just acquired it may not know that yet.
+	return await(ctx, s.Env.UnavailableTimeout, func() (bool, error) {
+		if done, err := gone(); done || err != nil {
+			return done, err
+		}
+		for _, sid := range asked { // who does not hold it does nothing
+			if err := s.Publish(ctx, protocol.HoldChannel(channel, sid), protocol.NewBreak(holder.Token)); err != nil {
+				return false, err
+			}
+		}
+		return false, nil
+	})
 }
 
-// mayBe reports whether now, as far as is known, is the hold that h was: its hint may have
-// been lost or restored meanwhile.
-func (h hint) mayBe(now hint) bool {
-	known := func(token string) bool { return token != "" && token != "0" }
-	return now.sid == "" || now.sid == h.sid && (now.token == h.token || !known(now.token) || !known(h.token))
+// cut cuts the connection of a holder, and reports whether there was one.
+func cut(ctx context.Context, s *server.Server, name string, holder protocol.Hint) (killed bool, err error) {
+	var clients map[string]string
+	if holder.SID == "" {
+		clients, err = s.Others(ctx, s.Scheme.Channel(name), name, "")
+	} else {
+		clients, err = s.Connections(ctx)
+		maps.DeleteFunc(clients, func(_, client string) bool { return !protocol.IsSession(client, holder.SID, name) })
+	}
+	if err != nil {
+		return false, err
+	}
+	err = s.Kill(ctx, clients, func(id, client string) {
+		killed = true
+		s.Env.Log.Warn("lock broken: connection of the holder cut", "lock", name, "client", id, "name", client)
+	})
+	return killed, err
 }
 
 // How often the server is asked whether something has come about that takes a moment.
@@ -106,7 +103,7 @@ const (
 )
 
 // await asks until is says so, for a time at most.
-func (n *node) await(ctx context.Context, most time.Duration, is func() (bool, error)) (bool, error) {
+func await(ctx context.Context, most time.Duration, is func() (bool, error)) (bool, error) {
 	end := time.Now().Add(most)
 	for pause := firstAsked; ; pause = min(2*pause, lastAsked) {
 		if yes, err := is(); yes || err != nil || time.Now().After(end) {

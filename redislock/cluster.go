@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/golocker/locker"
+	"github.com/golocker/locker/redislock/internal/protocol"
+	"github.com/golocker/locker/redislock/internal/resp"
+	"github.com/golocker/locker/redislock/internal/server"
 )
 
 // A cluster is the shards of a Redis Cluster. A lock is in the shard that its name's
@@ -18,13 +22,14 @@ import (
 // are those of the shard (SSUBSCRIBE). When a slot moves to another shard, the
 // server drops the channels in it, and its locks are lost.
 type cluster struct {
-	*driver
+	env    *server.Env
 	client *redis.ClusterClient
+	scheme protocol.Scheme
 
 	template *redis.Options // of any node's client; known once there are nodes. Only ask uses it
 
 	mu     sync.Mutex
-	nodes  map[string]*node // guarded by mu: by address
+	byAddr map[string]*node // guarded by mu
 	slots  []slotRange      // guarded by mu: as last heard
 	known  []*node          // guarded by mu: the primaries and replicas that were named then
 	fresh  bool             // guarded by mu: nothing since says that slots is out of date
@@ -38,10 +43,8 @@ type slotRange struct {
 	addr        string
 }
 
-func newCluster(client *redis.ClusterClient, o Options) *driver {
-	d := newDriver(o)
-	d.cluster = &cluster{driver: d, client: client, nodes: make(map[string]*node)}
-	return d
+func newCluster(e *server.Env, client *redis.ClusterClient) *cluster {
+	return &cluster{env: e, client: client, scheme: protocol.Scheme{Sharded: true}, byAddr: make(map[string]*node)}
 }
 
 // redirectPause is how long an attempt waits that comes while a slot is on its way
@@ -51,21 +54,25 @@ const redirectPause = 20 * time.Millisecond
 // try makes one attempt.
 func (c *cluster) try(ctx context.Context, a *locker.Attempt) (g locker.Grant, err error) {
 	err = c.on(ctx, a.Name, func(n *node) error {
-		g, err = n.try(ctx, a)
-		if err != nil && ctx.Err() == nil && codeOf(err) == "MOVED" {
+		g, err = n.pool.Try(ctx, a)
+		if err != nil && ctx.Err() == nil && resp.Code(err) == "MOVED" {
 			// A replica lets the session wait on its channels, and runs no script. When it
 			// is the primary one day, the session would count as one who waits.
-			n.leave(ctx, a.Name)
+			n.pool.Leave(ctx, a.Name)
 		}
 		return err
 	})
 	return g, err
 }
 
+func (c *cluster) at(ctx context.Context, name string, fn func(*server.Server) error) error {
+	return c.on(ctx, name, func(n *node) error { return fn(n.server) })
+}
+
 // on calls fn with the primary of the shard that has a lock, and again, for a time at
 // most, where the shards have changed.
 func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) error {
-	slot := slotOf(clusterChannel(name))
+	slot := protocol.Slot(c.scheme.Channel(name))
 	n, err := c.nodeOf(ctx, slot)
 	for began := time.Now(); err == nil; {
 		err = fn(n)
@@ -75,11 +82,11 @@ func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) err
 		c.outdated()
 		other, e := c.nodeOf(ctx, slot)
 		switch {
-		case e != nil || time.Since(began) > c.options.UnavailableTimeout:
+		case e != nil || time.Since(began) > c.env.UnavailableTimeout:
 			return err
 		case other != n:
 			n, err = other, nil
-		case isRedirect(err):
+		case resp.IsRedirect(err):
 			select {
 			case <-time.After(redirectPause):
 				err = nil
@@ -90,29 +97,14 @@ func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) err
 	return err
 }
 
-// isRedirect reports whether a server says that it does not have the slot, or that
-// it is about to give it away.
-func isRedirect(err error) bool {
-	switch codeOf(err) {
-	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN":
-		return true
-	}
-	return false
-}
-
-// used returns the nodes that are, or were, part of the cluster.
-func (c *cluster) used() []*node {
+// nodes returns the nodes that are, or were, part of the cluster.
+func (c *cluster) nodes() []*node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var used []*node
-	for _, n := range c.nodes {
-		used = append(used, n)
-	}
-	return used
+	return slices.Collect(maps.Values(c.byAddr))
 }
 
-// primaries returns the nodes that have slots.
-func (c *cluster) primaries(ctx context.Context) ([]*node, error) {
+func (c *cluster) primaries(ctx context.Context) ([]*server.Server, error) {
 	c.outdated()
 	if _, err := c.nodeOf(ctx, 0); err != nil && ctx.Err() != nil {
 		return nil, err
@@ -122,13 +114,13 @@ func (c *cluster) primaries(ctx context.Context) ([]*node, error) {
 	if c.askErr != nil {
 		return nil, c.askErr
 	}
-	var nodes []*node
+	var servers []*server.Server
 	for _, r := range c.slots {
-		if n := c.nodes[r.addr]; !slices.Contains(nodes, n) {
-			nodes = append(nodes, n)
+		if s := c.byAddr[r.addr].server; !slices.Contains(servers, s) {
+			servers = append(servers, s)
 		}
 	}
-	return nodes, nil
+	return servers, nil
 }
 
 // outdated has the slots be asked for again.
@@ -144,7 +136,7 @@ func (c *cluster) nodeOf(ctx context.Context, slot int) (*node, error) {
 	if !c.fresh {
 		if c.asking == nil {
 			c.asking = make(chan struct{})
-			c.running.Go(c.ask)
+			c.env.Running.Go(c.ask)
 		}
 		asking := c.asking
 		c.mu.Unlock()
@@ -161,7 +153,7 @@ func (c *cluster) nodeOf(ctx context.Context, slot int) (*node, error) {
 	}
 	for _, r := range c.slots {
 		if r.first <= slot && slot <= r.last {
-			return c.nodes[r.addr], nil
+			return c.byAddr[r.addr], nil
 		}
 	}
 	c.fresh = false // nobody has it just now, as when its primary has failed
@@ -194,10 +186,10 @@ func (c *cluster) ask() {
 
 // node returns the node at an address. mu is held.
 func (c *cluster) node(addr string) *node {
-	if c.nodes[addr] == nil {
-		c.nodes[addr] = c.newNode(addr)
+	if c.byAddr[addr] == nil {
+		c.byAddr[addr] = c.newNode(addr)
 	}
-	return c.nodes[addr]
+	return c.byAddr[addr]
 }
 
 // forgetOthers ends the nodes that have left the cluster, and reports whether all of these
@@ -205,14 +197,14 @@ func (c *cluster) node(addr string) *node {
 // cluster names it again. mu is held.
 func (c *cluster) forgetOthers() (all bool) {
 	all = true
-	for addr, n := range c.nodes {
+	for addr, n := range c.byAddr {
 		switch {
 		case slices.Contains(c.known, n):
-		case n.inUse():
+		case n.pool.InUse():
 			all = false
 		default:
-			delete(c.nodes, addr)
-			c.running.Go(n.end)
+			delete(c.byAddr, addr)
+			c.env.Running.Go(n.end)
 		}
 	}
 	return all
@@ -231,18 +223,18 @@ func (c *cluster) newNode(addr string) *node {
 		}
 		return conn.Do(ctx, "READWRITE").Err()
 	}
-	n := newNode(c.driver, &o)
-	n.shard = c
-	return n
+	return newNode(&server.Server{Env: c.env, User: &o, Scheme: c.scheme, MayHave: func(sid string) bool {
+		return c.has(addr, protocol.Slot(protocol.SessionChannel(sid)))
+	}})
 }
 
-// has reports whether a node has a slot, as far as is known.
-func (c *cluster) has(n *node, slot int) bool {
+// has reports whether the node at an address has a slot, as far as is known.
+func (c *cluster) has(addr string, slot int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range c.slots {
 		if r.first <= slot && slot <= r.last {
-			return r.addr == n.user.Addr
+			return r.addr == addr
 		}
 	}
 	return false

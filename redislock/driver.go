@@ -2,50 +2,54 @@ package redislock
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/golocker/locker"
+	"github.com/golocker/locker/redislock/internal/server"
+	"github.com/golocker/locker/redislock/internal/session"
 )
 
 // A driver makes attempts, in the Redis of one client.
 type driver struct {
-	options    Options
-	whoami     string
-	settleTime string // for claim.lua, as settleLong
-	settleLong string
-	log        *slog.Logger
-	running    sync.WaitGroup // all goroutines
-	ctx        context.Context
-	cancel     context.CancelFunc // ends what Close need not wait for
-	late       *time.Timer        // when that is to end while Close waits; set when it begins
-	ended      sync.Once
-
-	cannotKill atomic.Int64 // until when the server is not asked to, in nanoseconds of Unix time, as it does not allow it; 0: it may
-
-	only    *node    // the one node; nil in a Cluster
-	cluster *cluster // nil elsewhere
+	env      *server.Env
+	topology topology
+	late     *time.Timer // when the sessions are to end while Close waits; set when it begins
+	ended    sync.Once
 }
 
-var errClosing = errors.New("closed")
+// A topology is which servers have the locks.
+type topology interface {
+	// try makes one attempt, at the server that has the lock.
+	try(ctx context.Context, a *locker.Attempt) (locker.Grant, error)
+	// at calls fn with the server that has a lock.
+	at(ctx context.Context, name string, fn func(*server.Server) error) error
+	// primaries returns the servers that have locks.
+	primaries(ctx context.Context) ([]*server.Server, error)
+	// nodes returns all servers that are known, with their sessions.
+	nodes() []*node
+}
+
+// A node is a server and its sessions.
+type node struct {
+	server *server.Server
+	pool   *session.Pool
+}
+
+func newNode(s *server.Server) *node { return &node{s, session.NewPool(s)} }
+
+// end ends the sessions, and then what goes by the client.
+func (n *node) end() {
+	n.pool.End()
+	n.server.Close()
+}
 
 var _ locker.Ender = (*driver)(nil)
 
-func newDriver(o Options) *driver {
-	d := &driver{options: o, whoami: whoami(), settleTime: microseconds(o.SettleTime), settleLong: microseconds(o.lease())}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
-	return d
-}
-
-func newSingle(user *redis.Options, o Options) *driver {
-	d := newDriver(o)
-	d.only = newNode(d, user)
-	return d
+// newDriver returns a driver whose env has no logger yet.
+func newDriver(o Options, of func(*server.Env) topology) *driver {
+	env := server.NewEnv(server.Options(o))
+	return &driver{env: env, topology: of(env)}
 }
 
 // Backend implements locker.Driver.
@@ -53,25 +57,18 @@ func (*driver) Backend() string { return "redis" }
 
 // Try implements locker.Driver.
 func (d *driver) Try(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
-	if d.cluster != nil {
-		return d.cluster.try(ctx, a)
-	}
-	return d.only.try(ctx, a)
+	return d.topology.try(ctx, a)
 }
 
 // Leave implements locker.Queue.
 func (d *driver) Leave(ctx context.Context, name string) {
-	for _, n := range d.nodes() {
-		n.leave(ctx, name)
+	for _, n := range d.topology.nodes() {
+		n.pool.Leave(ctx, name)
 	}
 }
 
-// closeTime is how long a server may take to answer when Close has begun. When the sessions
-// end, it frees what they have all the same.
-const closeTime = 300 * time.Millisecond
-
 // End implements locker.Ender.
-func (d *driver) End() { d.late = time.AfterFunc(closeTime, d.end) }
+func (d *driver) End() { d.late = time.AfterFunc(session.CloseTime, d.end) }
 
 // Close implements locker.Driver.
 func (d *driver) Close() error {
@@ -79,7 +76,7 @@ func (d *driver) Close() error {
 		d.late.Stop()
 	}
 	d.end()
-	d.running.Wait()
+	d.env.Running.Wait()
 	return nil
 }
 
@@ -87,26 +84,10 @@ func (d *driver) Close() error {
 func (d *driver) end() {
 	d.ended.Do(func() {
 		var ending sync.WaitGroup
-		for _, n := range d.nodes() {
+		for _, n := range d.topology.nodes() {
 			ending.Go(n.end)
 		}
 		ending.Wait()
-		d.cancel()
+		d.env.Cancel()
 	})
-}
-
-// primaries returns the nodes that have locks.
-func (d *driver) primaries(ctx context.Context) ([]*node, error) {
-	if d.cluster != nil {
-		return d.cluster.primaries(ctx)
-	}
-	return []*node{d.only}, nil
-}
-
-// nodes returns all nodes that are known.
-func (d *driver) nodes() []*node {
-	if d.cluster != nil {
-		return d.cluster.used()
-	}
-	return []*node{d.only}
 }

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/golocker/locker/redislock/internal/dial"
+	"github.com/golocker/locker/redislock/internal/server"
 )
 
 // Which shards a Cluster has, and where they are.
@@ -24,31 +27,31 @@ const nextAsked = 50 * time.Millisecond
 func (c *cluster) load() ([]redis.ClusterSlot, error) {
 	if custom := c.client.Options().ClusterSlots; custom != nil {
 		if c.template == nil {
-			if _, err := c.learn(c.ctx); err != nil {
+			if _, err := c.learn(c.env.Ctx); err != nil {
 				return nil, err
 			}
 		}
-		return custom(c.ctx)
+		return custom(c.env.Ctx)
 	}
 	c.mu.Lock()
 	known := slices.Clone(c.known)
 	c.mu.Unlock()
-	if shards, _ := c.askAny(known, c.options.UnavailableTimeout); shards != nil {
+	if shards, _ := c.askAny(known, c.env.UnavailableTimeout); shards != nil {
 		return shards, nil
 	}
 	// All have gone, or it is the first time.
-	known, err := c.learn(c.ctx)
+	known, err := c.learn(c.env.Ctx)
 	if err != nil {
 		return nil, err
 	}
-	return c.askAny(known, connectTimeout(c.template))
+	return c.askAny(known, dial.Timeout(c.template))
 }
 
 // askAny returns the first answer of nodes, each of which has some time for it.
 func (c *cluster) askAny(known []*node, timeout time.Duration) (shards []redis.ClusterSlot, err error) {
 	// In no order: an answer that is out of date is not to be the first each time.
 	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] }) //nolint:gosec // spreads load
-	ctx, cancel := context.WithCancel(c.ctx)
+	ctx, cancel := context.WithCancel(c.env.Ctx)
 	defer cancel()
 	type answer struct {
 		shards []redis.ClusterSlot
@@ -65,10 +68,10 @@ func (c *cluster) askAny(known []*node, timeout time.Duration) (shards []redis.C
 			}
 			n := known[asked]
 			asked++
-			c.running.Go(func() {
+			c.env.Running.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, timeout) // go-redis heeds no other end of ctx
 				defer cancel()
-				shards, err := n.slots(ctx)
+				shards, err := askForSlots(ctx, n.server)
 				answers <- answer{shards, err}
 			})
 			next.Reset(nextAsked)
@@ -96,16 +99,16 @@ func (c *cluster) learn(ctx context.Context) (nodes []*node, err error) {
 	return nodes, err
 }
 
-// slots asks a node for the slots. Not by CLUSTER SHARDS: this gives the port that is for
+// askForSlots asks a server for the slots. Not by CLUSTER SHARDS: this gives the port that is for
 // TLS, or the other one.
-func (n *node) slots(ctx context.Context) ([]redis.ClusterSlot, error) {
+func askForSlots(ctx context.Context, s *server.Server) ([]redis.ClusterSlot, error) {
 	command := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
-	_ = n.client().Process(ctx, command)
+	_ = s.Client().Process(ctx, command)
 	shards, err := command.Result()
 	if err == nil && len(shards) == 0 {
 		err = errors.New("no shard of the cluster has slots")
 	}
-	reachable(shards, n.user.Addr)
+	reachable(shards, s.User.Addr)
 	return shards, err
 }
 

@@ -43,7 +43,7 @@ func breakLock(ctx context.Context, s *server.Server, name string) error {
 	if err != nil {
 		return resp.Plainly(fmt.Errorf("the holder cannot be disconnected: %w", err))
 	}
-	if done, err := await(ctx, s.Env.UnavailableTimeout, gone); done || err != nil {
+	if done, err := await(ctx, s.Env.Options.UnavailableTimeout, gone); done || err != nil {
 		return err
 	}
 	if !killed {
@@ -64,7 +64,7 @@ func askToBreak(ctx context.Context, s *server.Server, name string, holder proto
 		}
 	}
 	// Again and again: one who has just acquired it may not know that yet.
-	return await(ctx, s.Env.UnavailableTimeout, func() (bool, error) {
+	return await(ctx, s.Env.Options.UnavailableTimeout, func() (bool, error) {
 		if done, err := gone(); done || err != nil {
 			return done, err
 		}

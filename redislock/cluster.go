@@ -82,7 +82,7 @@ func (c *cluster) on(ctx context.Context, name string, fn func(*node) error) err
 		c.outdated()
 		other, e := c.nodeOf(ctx, slot)
 		switch {
-		case e != nil || time.Since(began) > c.env.UnavailableTimeout:
+		case e != nil || time.Since(began) > c.env.Options.UnavailableTimeout:
 			return err
 		case other != n:
 			n, err = other, nil

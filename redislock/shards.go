@@ -36,7 +36,7 @@ func (c *cluster) load() ([]redis.ClusterSlot, error) {
 	c.mu.Lock()
 	known := slices.Clone(c.known)
 	c.mu.Unlock()
-	if shards, _ := c.askAny(known, c.env.UnavailableTimeout); shards != nil {
+	if shards, _ := c.askAny(known, c.env.Options.UnavailableTimeout); shards != nil {
 		return shards, nil
 	}
 	// All have gone, or it is the first time.

@@ -18,7 +18,7 @@ const failoverAddr = "FailoverClient"
 
 func newSingle(e *server.Env, user *redis.Options) *single {
 	return &single{newNode(&server.Server{
-		Env: e, User: user, Moving: user.Addr == failoverAddr, Scheme: protocol.Scheme{Counter: e.PortalockerNames},
+		Env: e, User: user, Moving: user.Addr == failoverAddr, Scheme: protocol.Scheme{Counter: e.Options.PortalockerNames},
 	})}
 }
 

@@ -4,7 +4,8 @@
  * protocol_check.sh has spin look at every state that they can come to.
  *
  * Each step names the script or the function that it stands for. Who changes the
- * one has to change the other.
+ * one has to change the other. The labels of a process say in which phase it is there
+ * (../session/member.go).
  *
  * What is checked, and where:
  *   - Exclusion: no two hold the lock with Done open. (grant, foreign)
@@ -114,7 +115,7 @@
 
 #define SIDS (N + FAULTS) /* who has lost its session has another one */
 #define NONE 15
-#define OTHER 14 /* unknownHolder */
+#define OTHER 14 /* protocol.Foreign */
 #define bit(s) (1 << (s))
 
 mtype = { poll, join, ask };              /* why one looks */
@@ -139,13 +140,13 @@ byte cut;             /* the sessions whose locks are gone, and who do not know 
 
 /* The processes, as far as others see them. */
 byte sid[N];          /* its session */
-bool queued[N];       /* member.queued */
-bool woken[N];        /* member.woken */
-bool told[N];         /* member.told */
-bool stands[N];       /* member.standby */
-bool given[N];        /* member.grant */
+bool queued[N];       /* place.queued */
+bool woken[N];        /* place.woken */
+bool told[N];         /* asked.told */
+bool stands[N];       /* phase standing */
+bool given[N];        /* claim.given */
 byte settles[N];      /* whom the winner has to wait for */
-bool holds[N];        /* member.hold: it has won, and may be settling yet */
+bool holds[N];        /* phase held: it has won, and may be settling yet */
 bool has_lock[N];     /* Acquire has returned, and Done is open */
 byte token[N];        /* of who has won: its place among those and the last one granted, 0 */
 bool sleeping[N];     /* waits for a wake-up or the check interval */
@@ -213,7 +214,7 @@ inline append(s) {
 	fi
 }
 
-/* claim.lua: queue_up, and member.held */
+/* claim.lua: queue_up, and member.isHeld */
 inline queue_up(me) {
 	answer = held; stands[p] = false;
 	if
@@ -258,7 +259,7 @@ inline win(q) {
 	i = 0; j = 0
 }
 
-/* common.lua: give, with give.lua; and member.given */
+/* common.lua: give, with give.lua; and member.isGiven */
 inline give(s) {
 	last = holder;
 	win(owner[s]);
@@ -282,7 +283,7 @@ inline pass_on(me) {
 	fi
 }
 
-/* A ping on n: who claims the lock knows then that others wait. (member.pingedWith) Who
+/* A ping on n: who claims the lock knows then that others wait. (member.pinged) Who
  * stands by looks. (member.standbyPinged) */
 inline ping() {
 	for (i : 0 .. SIDS - 1) {
@@ -296,7 +297,7 @@ inline ping() {
 	i = 0
 }
 
-/* claim.lua, with free.lua, and what claim.won and member.held make of it. can says
+/* claim.lua, with free.lua, and what claim.won and member.isHeld make of it. can says
  * whether the session can stand by, again whether it has until now. */
 inline claim_lua(me, can, again) {
 	last = holder;
@@ -476,7 +477,7 @@ inline grant() {
 	intervals = 0
 }
 
-/* claim.send: SUBSCRIBE n n:h:<sid>. A lease runs from here. */
+/* claim.subscribe: SUBSCRIBE n n:h:<sid>. A lease runs from here. */
 inline subscribe() {
 	on_lock[sid[p]] = true; subscribers++;
 	told[p] = false; late[p] = false
@@ -486,7 +487,7 @@ inline subscribe() {
  * the claim is answered. */
 inline claim_again() { again = true; late[p] = false }
 
-/* member.lookFromStandby, claim.takeGift: what was given is taken. */
+/* member.fromStandby, claim.takeGift: what was given is taken. */
 inline take() {
 	stands[p] = false; given[p] = false; queued[p] = false; woken[p] = false; holds[p] = true
 }
@@ -508,10 +509,10 @@ proctype process(byte p)
 	byte who = NONE;     /* whom a look has named */
 	byte evict = NONE;   /* whom the next look is to put out of the queue */
 
-attempt: /* session.try, member.mustLook. Who has met others lately looks first. */
+attempt: /* idle, or standing: session.try, session.plan. Who has met others lately looks first. */
 	if
 	:: atomic { runs(p) && !acquiring -> goto stop }
-	:: atomic { runs(p) && given[p] && !late[p] -> take(); goto settle } /* member.lookFromStandby */
+	:: atomic { runs(p) && given[p] && !late[p] -> take(); goto settle } /* member.fromStandby */
 	:: atomic { up(p) && given[p] && late[p] -> late[p] = false; take(); goto settle } /* session.leased: a heartbeat comes back */
 	:: atomic { up(p) && stands[p] && !given[p] ->
 		if
@@ -535,7 +536,7 @@ attempt: /* session.try, member.mustLook. Who has met others lately looks first.
 	OR_ENDS
 	fi;
 
-look_to_join: /* member.look */
+look_to_join: /* idle: member.poll */
 	if
 	:: atomic { up(p) -> d_step { look_lua(sid[p], join); who = NONE }; printf("%d: look to join: %e\n", p, answer);
 		if
@@ -556,7 +557,7 @@ look_to_ask:
 	OR_ENDS
 	fi;
 
-look_to_poll: /* and member.judge: who does not answer for long enough is frozen */
+look_to_poll: /* idle, or standing: and member.judge: who does not answer for long enough is frozen */
 	if
 	:: atomic { up(p) -> d_step { look_lua(sid[p], poll) }; printf("%d: look to poll: %e\n", p, answer);
 		if
@@ -568,7 +569,7 @@ look_to_poll: /* and member.judge: who does not answer for long enough is frozen
 		:: answer == held ->
 			d_step {
 				if
-				:: who == NONE -> /* member.others: the holder is not known */
+				:: who == NONE -> /* Server.Others: the holder is not known */
 					for (i : 0 .. SIDS - 1) {
 						if
 						:: i != sid[p] && on_lock[i] && hung[owner[i]] && sid[owner[i]] == i -> who = i
@@ -606,7 +607,7 @@ looked:
 	OR_ENDS
 	fi;
 
-claim: /* claim.settle */
+claim: /* claiming: claim.settle */
 	if
 	:: atomic { up(p) ->
 		if
@@ -627,7 +628,7 @@ claim: /* claim.settle */
 	if
 	:: up(p) -> goto claim
 	:: atomic { up(p) && !pinged -> pinged = true; d_step { ping() }; goto claim } /* claim.ping */
-	:: atomic { up(p) && pinged && known == NONE -> /* member.answeredWith: a holder answers */
+	:: atomic { up(p) && pinged && known == NONE -> /* member.answered: a holder answers */
 		d_step {
 			for (i : 0 .. N - 1) {
 				if
@@ -653,14 +654,14 @@ claim: /* claim.settle */
 	OR_ENDS
 	fi;
 
-settle: /* claim.won. The first look at Err is part of it. */
+settle: /* held: claim.won. The first look at Err is part of it. */
 	if
 	:: atomic { runs(p) && !late[p] && ((settles[p] & cut) == 0 || BROKEN == SETTLE) -> d_step { grant() }; printf("%d: has the lock\n", p) }
 	:: atomic { up(p) && p < GIVEUP -> quits = true; goto step_back }
 	OR_ENDS
 	fi;
 
-step_back: /* hold.StartRelease, member.stepBack: member.unsubscribe. When that is confirmed,
+step_back: /* leaving: hold.StartRelease, member.stepBack: member.leaveChannel. When that is confirmed,
             * what was said on the hold channel has come: told is what it is now. */
 	if
 	:: atomic { up(p) -> printf("%d: UNSUBSCRIBE\n", p);
@@ -690,7 +691,7 @@ step_back: /* hold.StartRelease, member.stepBack: member.unsubscribe. When that 
 	OR_ENDS
 	fi;
 
-asleep: /* Base.contend */
+asleep: /* idle, with a place in the queue, or standing: Base.contend */
 	if
 	:: atomic { runs(p) && (woken[p] || due[p] || given[p]) -> awake(); goto attempt }
 	:: atomic { runs(p) && polls > 0 -> polls--; awake(); goto attempt }
@@ -698,7 +699,7 @@ asleep: /* Base.contend */
 	OR_ENDS
 	fi;
 
-leave: /* session.leave. Who stands by leaves the channel first. */
+leave: /* leaving, or idle: session.leave. Who stands by leaves the channel first. */
 	if
 	:: atomic { up(p) && stands[p] ->
 		stands[p] = false; given[p] = false; settles[p] = 0; token[p] = 0;

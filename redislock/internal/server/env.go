@@ -28,7 +28,7 @@ func (o *Options) Lease() time.Duration { return o.UnavailableTimeout * 3 / 4 }
 
 // An Env is what all servers and sessions of a Locker share.
 type Env struct {
-	Options
+	Options Options
 	Log     *slog.Logger    // set before anything else happens
 	Running sync.WaitGroup  // all goroutines
 	Ctx     context.Context // ended by Cancel
@@ -51,7 +51,7 @@ func (e *Env) Cancel() { e.cancel() }
 
 // About is what hints say of a session of this process.
 func (e *Env) About(clientID string) protocol.About {
-	return protocol.NewAbout(clientID, e.UnavailableTimeout, os.Getpid(), e.host)
+	return protocol.NewAbout(clientID, e.Options.UnavailableTimeout, os.Getpid(), e.host)
 }
 
 // A permission is whether connections may be found and cut, as far as is known.

@@ -60,7 +60,7 @@ func (s *Server) NewClient() *redis.Client {
 	o := dial.CloneOptions(s.User)
 	o.MaxRetries, o.DialerRetries = -1, 1 // Base tries again
 	if s.Moving {
-		o.ConnMaxLifetime = s.Env.UnavailableTimeout // go-redis closes those to a former primary for the user's client only
+		o.ConnMaxLifetime = s.Env.Options.UnavailableTimeout // go-redis closes those to a former primary for the user's client only
 	}
 	return dial.NewClient(o)
 }
@@ -109,7 +109,7 @@ type Request struct {
 
 // Pipeline sends requests by a client, in one write.
 func (s *Server) Pipeline(c *redis.Client, due []Request) {
-	ctx, cancel := context.WithTimeout(s.Env.Ctx, s.Env.UnavailableTimeout)
+	ctx, cancel := context.WithTimeout(s.Env.Ctx, s.Env.Options.UnavailableTimeout)
 	defer cancel()
 	p := c.Pipeline()
 	for _, r := range due {

@@ -126,7 +126,7 @@ func (c *claim) ask(before ...conn.Command) {
 	}
 	s.write(protocol.Claim{
 		Channel: m.channel, SID: s.id, Mode: c.mode, Reserve: c.reserve, Run: s.dialed.RunID, About: s.about,
-		Settle: s.env.SettleTime, SettleLong: s.env.Lease(), Known: c.known,
+		Settle: s.env.Options.SettleTime, SettleLong: s.env.Options.Lease(), Known: c.known,
 	}.In(s.server.Scheme), c.takeAnswer, before...)
 }
 

@@ -124,7 +124,7 @@ func (s *session) ponged() {
 // renew has the lease run from the given time. mu is held.
 func (s *session) renew(from time.Time) {
 	l := &s.lease
-	until := int64(from.Add(s.env.Lease()).Sub(s.opened))
+	until := int64(from.Add(s.env.Options.Lease()).Sub(s.opened))
 	if l.holds == 0 || until <= s.until.Load() {
 		return
 	}
@@ -137,6 +137,9 @@ func (s *session) renew(from time.Time) {
 
 // leased waits until there is a lease.
 func (s *session) leased(ctx context.Context) error {
+	if s.until.Load() != 0 {
+		return nil
+	}
 	s.mu.Lock()
 	if s.until.Load() != 0 {
 		s.mu.Unlock()
@@ -163,7 +166,7 @@ func (s *session) leased(ctx context.Context) error {
 
 // beatCommand is a heartbeat. It is answered with the one before.
 func (s *session) beatCommand(text string) []string {
-	return []string{"SET", protocol.SessionChannel(s.id), text, "PX", strconv.FormatInt(max(1, 2*s.env.UnavailableTimeout.Milliseconds()), 10), "GET"}
+	return []string{"SET", protocol.SessionChannel(s.id), text, "PX", strconv.FormatInt(max(1, 2*s.env.Options.UnavailableTimeout.Milliseconds()), 10), "GET"}
 }
 
 // beat sends a heartbeat. A session that only waits sends fewer: no more depends on them
@@ -255,7 +258,7 @@ func (s *session) arrived(number uint64, receivers string, err error) {
 // not does not hear from the others, which count as failing then, but not as failed.
 func (s *session) askCluster(number uint64) {
 	s.env.Running.Go(func() {
-		ctx, cancel := context.WithTimeout(s.env.Ctx, s.env.Lease())
+		ctx, cancel := context.WithTimeout(s.env.Ctx, s.env.Options.Lease())
 		defer cancel()
 		info, err := s.server.Client().ClusterInfo(ctx).Result()
 		if err == nil && dial.Field(info, "cluster_slots_pfail") == "0" && dial.Field(info, "cluster_slots_fail") != "0" {

@@ -41,15 +41,15 @@ type member struct {
 //
 // From one it comes to another so:
 //
-//	idle     -> claiming  a claim begins                             (attempt.go)
-//	claiming -> held      it has won, or was given the lock          (claim.go)
+//	idle     -> claiming  a claim begins                             (claim.go)
+//	claiming -> held      it has won, or was given the lock          (attempt.go)
 //	claiming -> standing  it is the first in the queue               (claim.go)
-//	claiming -> leaving   it has met others, or failed               (claim.go)
-//	standing -> claiming  the lock looks free: it claims it again    (standby.go)
-//	standing -> held      the holder has given it the lock           (standby.go)
-//	standing -> leaving   it is the first no more, or gives up       (standby.go)
-//	held     -> leaving   it is released, or broken                  (hold.go)
-//	leaving  -> idle      that is confirmed                          (hold.go)
+//	claiming -> leaving   it has met others, or failed               (leave.go)
+//	standing -> claiming  the lock looks free: it claims it again    (claim.go)
+//	standing -> held      the holder has given it the lock           (attempt.go)
+//	standing -> leaving   it is the first no more, or gives up       (leave.go)
+//	held     -> leaving   it is released, or broken                  (leave.go)
+//	leaving  -> idle      that is confirmed                          (leave.go)
 //	standing, held -> idle  its slot has moved, which ends both      (session.go)
 //	idle     -> leaving   it has moved while one that stood by looked, and steps back
 //

@@ -64,7 +64,7 @@ func (p *Pool) Leave(ctx context.Context, name string) {
 
 // keyOf returns by what the link of a lock is known.
 func (p *Pool) keyOf(channel string) string {
-	if p.server.Env.PortalockerNames {
+	if p.server.Env.Options.PortalockerNames {
 		return channel
 	}
 	return ""

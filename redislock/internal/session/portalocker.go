@@ -13,7 +13,7 @@ import (
 // processes find the connection of one who hangs. Where a connection cannot have that
 // name, portalocker cannot lock: then it is the usual one.
 func connectionName(e *server.Env, id, lock string) string {
-	if !e.PortalockerNames || !protocol.CanBePortalockerName(lock) {
+	if !e.Options.PortalockerNames || !protocol.CanBePortalockerName(lock) {
 		return protocol.SessionChannel(id)
 	}
 	return protocol.PortalockerName(lock, id)
@@ -36,7 +36,7 @@ func (u *unused) look(s *session, now time.Time) {
 		*u = unused{since: now}
 	}
 	switch {
-	case now.Sub(u.since) < s.env.UnavailableTimeout:
+	case now.Sub(u.since) < s.env.Options.UnavailableTimeout:
 		s.mu.Unlock()
 	case !u.forgot:
 		u.forgot = true

@@ -308,7 +308,7 @@ func (s *session) noteHeld(channel string) {
 
 // forget deletes the hints that name the session, for as long as that is quick.
 func (s *session) forget() {
-	ctx, cancel := context.WithTimeout(context.Background(), min(s.env.UnavailableTimeout, CloseTime))
+	ctx, cancel := context.WithTimeout(context.Background(), min(s.env.Options.UnavailableTimeout, CloseTime))
 	defer cancel()
 	s.mu.Lock()
 	held := slices.Collect(maps.Keys(s.memory.held))

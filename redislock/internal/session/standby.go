@@ -83,7 +83,7 @@ func (m *member) fromStandby(ctx context.Context, a *locker.Attempt, c *claim) (
 		switch {
 		case given != nil:
 			c.renewal, c.reserve = a.CheckInterval, c.reserved
-			if time.Since(c.sent) >= s.env.Lease()/2 {
+			if time.Since(c.sent) >= s.env.Options.Lease()/2 {
 				c.sent = time.Time{}
 			}
 			return c.won(ctx, *given)

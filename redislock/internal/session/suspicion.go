@@ -82,7 +82,7 @@ type verdict struct {
 // In protocol.pml, too: a change here asks for one there.
 func (m *member) judge(ctx context.Context, of protocol.Obstacle) verdict {
 	s := m.session
-	patience := s.env.UnavailableTimeout
+	patience := s.env.Options.UnavailableTimeout
 	if of.Timeout > 0 {
 		patience = of.Timeout
 	}

@@ -15,11 +15,11 @@ import (
 // timeout of the client, or a PING on an idle session within the unavailable
 // timeout.
 func (s *session) watch() {
-	every := s.env.UnavailableTimeout / 8
+	every := s.env.Options.UnavailableTimeout / 8
 	if s.server.Moving {
 		every *= 2
 	}
-	every = max(min(every, s.env.HealthCheckInterval/4), time.Millisecond)
+	every = max(min(every, s.env.Options.HealthCheckInterval/4), time.Millisecond)
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	silence, unused, renewal := silence{since: time.Now()}, unused{since: time.Now()}, renewal{}
@@ -35,7 +35,7 @@ func (s *session) watch() {
 			s.end(errLeaseOver)
 			continue
 		}
-		if s.env.PortalockerNames {
+		if s.env.Options.PortalockerNames {
 			unused.look(s, now)
 		}
 		if !now.Before(next) {
@@ -69,10 +69,10 @@ func (q *silence) look(s *session, now time.Time) {
 		q.unanswered = now
 	}
 	switch {
-	case !q.pinged.IsZero() && now.Sub(q.pinged) >= s.env.UnavailableTimeout,
+	case !q.pinged.IsZero() && now.Sub(q.pinged) >= s.env.Options.UnavailableTimeout,
 		!q.unanswered.IsZero() && now.Sub(q.unanswered) >= dial.Limit(s.server.User.ReadTimeout):
 		s.end(fmt.Errorf("%w, for %v", errSilent, now.Sub(q.since).Round(time.Millisecond)))
-	case q.pinged.IsZero() && q.unanswered.IsZero() && now.Sub(q.since) >= s.env.HealthCheckInterval:
+	case q.pinged.IsZero() && q.unanswered.IsZero() && now.Sub(q.since) >= s.env.Options.HealthCheckInterval:
 		q.pinged = now
 		s.conn.Send(conn.Command{Words: []string{"PING"}, Done: func(_ resp.Value, err error) {
 			if errors.As(err, new(resp.Error)) {

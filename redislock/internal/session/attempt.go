@@ -48,7 +48,7 @@ func (s *session) plan(ctx context.Context, a *locker.Attempt, channel string) (
 		return nil, plan{}, err
 	}
 	defer s.mu.Unlock()
-	m.attempt = a
+	m.attempt, m.place.every = a, a.CheckInterval
 	if m.phase == standing {
 		return m, plan{standby: m.claim}, nil
 	}
@@ -69,7 +69,7 @@ func (s *session) plan(ctx context.Context, a *locker.Attempt, channel string) (
 // make has the claim subscribe to the lock, unless the session is there already, and ask
 // whether it is alone on it.
 func (c *claim) make(ctx context.Context, a *locker.Attempt) (locker.Grant, error) {
-	if c.again {
+	if c.stood {
 		c.ask()
 	} else {
 		c.subscribe()

@@ -16,6 +16,7 @@ import (
 type claim struct {
 	member  *member
 	wait    bool // the session is in the queue, or wants to be
+	stood   bool // it has stood by until this claim: it is on the channel
 	sent    time.Time
 	reserve int           // tokens, besides the one
 	renewal time.Duration // how long the lock may be handed over inside the process
@@ -29,7 +30,7 @@ type claim struct {
 	// Guarded by session.mu.
 	mode     protocol.ClaimMode // of the next run
 	known    string             // and who has answered, to that
-	again    bool               // the session has stood by until this claim, and may be given the lock until it is answered
+	again    bool               // one that has stood may be given the lock yet, until this claim is answered
 	reserved int                // how many tokens it is given then, besides the one
 	given    *protocol.Won      // it was
 	granted  bool               // the server has said that it has won
@@ -71,7 +72,8 @@ func (m *member) newClaimWith(a *locker.Attempt) *claim {
 		c.reserve = tokenBlock + min(a.Behind, maxBehind)
 	}
 	if m.phase == standing {
-		c.again, c.given, c.granted, c.reserved = true, m.claim.given, m.claim.granted, m.claim.reserved
+		c.stood, c.again = true, true
+		c.given, c.granted, c.reserved = m.claim.given, m.claim.granted, m.claim.reserved
 	} else {
 		m.asked.told, m.asked.by = false, protocol.Ours
 	}

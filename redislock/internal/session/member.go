@@ -107,10 +107,11 @@ type work struct {
 
 // A place is one in the queue.
 type place struct {
-	queued bool        // as far as known
-	waits  bool        // the session is subscribed to the wait channel
-	woken  bool        // by the one who left the lock
-	near   *time.Timer // has one look who came to the front; nil: never yet
+	queued bool          // as far as known
+	waits  bool          // the session is subscribed to the wait channel
+	woken  bool          // by the one who left the lock
+	every  time.Duration // how often it looks: its check interval
+	near   *time.Timer   // has one look who came to the front; nil: never yet
 }
 
 // An asked is who else wants the lock of a member that claims or holds it.
@@ -205,7 +206,7 @@ func (m *member) wake() {
 // comeNear has the one who waits look within the check interval: a message says
 // that it has come to the front of the queue. session.mu is held.
 func (m *member) comeNear() {
-	soon := m.attempt.CheckInterval * 9 / 10
+	soon := m.place.every * 9 / 10
 	if m.place.near != nil {
 		m.place.near.Reset(soon)
 		return

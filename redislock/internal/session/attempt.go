@@ -119,7 +119,7 @@ func (c *claim) won(ctx context.Context, w protocol.Won) (locker.Grant, error) {
 	m.leaveQueue()
 	m.asked.told = m.asked.told || w.Waiting
 	m.claim, m.hold = nil, h
-	s.take(c.sent)
+	s.take(c.terms.sent)
 	s.noteHeld(m.channel)
 	s.mu.Unlock()
 	var err error

@@ -14,31 +14,51 @@ import (
 // A claim is one attempt to be alone on the channel of a lock.
 // In protocol.pml, too: a change here asks for one there.
 type claim struct {
-	member  *member
-	wait    bool // the session is in the queue, or wants to be
-	stood   bool // it has stood by until this claim: it is on the channel
-	sent    time.Time
-	reserve int           // tokens, besides the one
-	renewal time.Duration // how long the lock may be handed over inside the process
+	member *member
+	wait   bool // the session is in the queue, or wants to be
+	stood  bool // it has stood by until this claim: it is on the channel
 
 	// Of the goroutine that makes it.
-	met        bool // others on the channel
-	underWay   bool // a run of the script is
+	terms      terms
+	question   question // of the next run of the script
+	underWay   bool     // a run is
+	met        bool     // others on the channel
 	answers    chan claimAnswer
 	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed, or has failed; nil where the script comes after it anyway
 
 	// Guarded by session.mu.
-	mode     protocol.ClaimMode // of the next run
-	known    string             // and who has answered, to that
-	again    bool               // one that has stood may be given the lock yet, until this claim is answered
-	reserved int                // how many tokens it is given then, besides the one
-	given    *protocol.Won      // it was
-	granted  bool               // the server has said that it has won
-	unsure   bool               // the server may have granted the lock, and its answer may come after a ping
-	refused  error              // why there is no subscription
-	moved    bool               // the slot of the lock has moved
-	holder   string             // who has answered the claim's ping
-	answered chan struct{}      // closed when holder is set; nil: nobody waits for it
+	gift    gift
+	holder  answerer
+	granted bool  // the server has said that it has won
+	unsure  bool  // the server may have granted the lock, and its answer may come after a ping
+	refused error // why there is no subscription
+	moved   bool  // the slot of the lock has moved
+}
+
+// The terms are those of the hold that a claim may lead to.
+type terms struct {
+	sent    time.Time     // when the server was asked: the lease runs from there; 0: from the next heartbeat
+	reserve int           // tokens, besides the one
+	renewal time.Duration // how long the lock may be handed over inside the process
+}
+
+// A question is what a run of the script is told.
+type question struct {
+	mode  protocol.ClaimMode
+	known string // who has answered that it holds the lock
+}
+
+// A gift is the lock that one who stands by is given.
+type gift struct {
+	mayCome  bool          // it stands by, or has until this claim, which is not answered
+	reserved int           // how many tokens it is given then, besides the one
+	won      *protocol.Won // it has come
+}
+
+// An answerer is who has answered the claim's ping.
+type answerer struct {
+	sid  string        // protocol.Foreign for one that is no session; "": nobody
+	came chan struct{} // closed when sid is set; nil: nobody waits for it
 }
 
 type claimAnswer struct {
@@ -64,16 +84,17 @@ func (m *member) newClaim(a *locker.Attempt) *claim {
 
 // newClaimWith is newClaim. session.mu is held.
 func (m *member) newClaimWith(a *locker.Attempt) *claim {
-	c := &claim{member: m, wait: a.Wait || m.place.queued, sent: time.Now(), renewal: a.CheckInterval, answers: make(chan claimAnswer, 1)}
+	c := &claim{member: m, wait: a.Wait || m.place.queued, answers: make(chan claimAnswer, 1)}
+	c.terms.sent, c.terms.renewal = time.Now(), a.CheckInterval
 	if !m.session.fast {
 		c.subscribed = make(chan struct{})
 	}
 	if a.Behind > 0 {
-		c.reserve = tokenBlock + min(a.Behind, maxBehind)
+		c.terms.reserve = tokenBlock + min(a.Behind, maxBehind)
 	}
 	if m.phase == standing {
-		c.stood, c.again = true, true
-		c.given, c.granted, c.reserved = m.claim.given, m.claim.granted, m.claim.reserved
+		c.stood, c.gift, c.granted = true, m.claim.gift, m.claim.granted
+		c.gift.mayCome = true
 	} else {
 		m.asked.told, m.asked.by = false, protocol.Ours
 	}
@@ -85,16 +106,16 @@ func (m *member) newClaimWith(a *locker.Attempt) *claim {
 
 // prepare says what the next run of the script is told. session.mu is held.
 func (c *claim) prepare() {
-	c.known = c.holder
+	c.question.known = c.holder.sid
 	switch {
-	case c.again:
-		c.mode = protocol.ClaimAgain
+	case c.gift.mayCome:
+		c.question.mode = protocol.ClaimAgain
 	case c.wait && c.member.mayStandBy():
-		c.mode = protocol.ClaimStandBy
+		c.question.mode = protocol.ClaimStandBy
 	case c.wait:
-		c.mode = protocol.ClaimQueue
+		c.question.mode = protocol.ClaimQueue
 	default:
-		c.mode = protocol.ClaimOnce
+		c.question.mode = protocol.ClaimOnce
 	}
 }
 
@@ -127,8 +148,8 @@ func (c *claim) ask(before ...conn.Command) {
 		s.mu.Unlock()
 	}
 	s.write(protocol.Claim{
-		Channel: m.channel, SID: s.id, Mode: c.mode, Reserve: c.reserve, Run: s.dialed.RunID, About: s.about,
-		Settle: s.env.Options.SettleTime, SettleLong: s.env.Options.Lease(), Known: c.known,
+		Channel: m.channel, SID: s.id, Mode: c.question.mode, Reserve: c.terms.reserve, Run: s.dialed.RunID, About: s.about,
+		Settle: s.env.Options.SettleTime, SettleLong: s.env.Options.Lease(), Known: c.question.known,
 	}.In(s.server.Scheme), c.takeAnswer, before...)
 }
 
@@ -141,13 +162,13 @@ func (c *claim) takeAnswer(text string, err error) {
 		a, err = protocol.ParseClaim(text)
 		s.mu.Lock()
 		if m.claim == c && m.phase == claiming {
-			c.granted, c.unsure = c.given != nil || a.Outcome == protocol.OutcomeWon, false
+			c.granted, c.unsure = c.gift.won != nil || a.Outcome == protocol.OutcomeWon, false
 			switch a.Outcome {
 			case protocol.OutcomeStandsBy:
 				m.enter(standing)
-				c.reserved, m.place.woken = c.reserve, false
+				c.gift.reserved, m.place.woken = c.terms.reserve, false
 			case protocol.OutcomeHeld:
-				c.again = false
+				c.gift.mayCome = false
 			}
 		}
 		s.mu.Unlock()
@@ -184,14 +205,14 @@ func (c *claim) settle(ctx context.Context) (protocol.ClaimAnswer, error) {
 		case answer.Outcome == protocol.OutcomeFirst:
 			if since.IsZero() {
 				since, c.met = time.Now(), true
-				giveWay = max(giveWayAfter, 5*since.Sub(c.sent)) // some round trips: for the answer to a ping
+				giveWay = max(giveWayAfter, 5*since.Sub(c.terms.sent)) // some round trips: for the answer to a ping
 			}
 			met := time.Since(since)
 			if met >= pingAfter && !pinged {
 				pinged = true
 				c.ping()
 			}
-			if met >= giveWay || c.known != "" { // by now, or it is no session
+			if met >= giveWay || c.question.known != "" { // by now, or it is no session
 				c.giveWay()
 			} else if err := c.pause(ctx, backoff); err != nil {
 				return answer, err
@@ -258,11 +279,11 @@ func (c *claim) pause(ctx context.Context, d time.Duration) error {
 	s := c.member.session
 	s.mu.Lock()
 	var answered chan struct{}
-	if c.holder == "" {
-		if c.answered == nil {
-			c.answered = make(chan struct{})
+	if c.holder.sid == "" {
+		if c.holder.came == nil {
+			c.holder.came = make(chan struct{})
 		}
-		answered = c.answered
+		answered = c.holder.came
 	}
 	s.mu.Unlock()
 	timer := time.NewTimer(d)
@@ -283,5 +304,5 @@ func (c *claim) giveWay() {
 	s := c.member.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.holder = protocol.Foreign
+	c.holder.sid = protocol.Foreign
 }

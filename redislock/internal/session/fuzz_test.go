@@ -32,7 +32,7 @@ func FuzzMessage(f *testing.F) {
 		m := newMember(s, "n", "n")
 		m.attempt = &locker.Attempt{Name: "n", CheckInterval: time.Hour}
 		s.members["n"] = m
-		m.claim, m.phase = &claim{member: m, answered: make(chan struct{})}, claiming
+		m.claim, m.phase = &claim{member: m, holder: answerer{came: make(chan struct{})}}, claiming
 		if holds {
 			m.claim, m.hold, m.phase = nil, &hold{member: m}, held
 		}

@@ -36,7 +36,7 @@ var (
 // newHold returns the hold of what a claim has won.
 func newHold(c *claim, w protocol.Won) *hold {
 	now := time.Now()
-	return &hold{member: c.member, token: w.Token, first: w.Token, last: w.Token + uint64(c.reserve), won: now, until: now.Add(c.renewal)} //nolint:gosec // reserve is small and positive
+	return &hold{member: c.member, token: w.Token, first: w.Token, last: w.Token + uint64(c.terms.reserve), won: now, until: now.Add(c.terms.renewal)} //nolint:gosec // reserve is small and positive
 }
 
 // Watch implements locker.Watcher.

@@ -31,11 +31,11 @@ func (m *member) leaveChannel(keepPlace bool, done func(error), before ...conn.C
 	s.mu.Lock()
 	channels := []string{m.channel, m.holdChannel}
 	stood := m.mayBeGiven()
-	if stood && m.claim.given != nil {
+	if stood && m.claim.gift.won != nil {
 		m.passesOn()
 	}
 	if m.claim != nil {
-		m.claim.again, m.claim.given = false, nil
+		m.claim.gift.mayCome, m.claim.gift.won = false, nil
 	}
 	if keepPlace && m.place.queued {
 		m.place.waits = true
@@ -133,7 +133,7 @@ func (s *session) leave(ctx context.Context, channel string) {
 	var channels []string
 	if stood {
 		channels = append(channels, m.channel, m.holdChannel)
-		m.claim.again, m.claim.given = false, nil
+		m.claim.gift.mayCome, m.claim.gift.won = false, nil
 		m.enter(leaving)
 	}
 	if m.place.waits {

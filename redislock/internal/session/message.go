@@ -155,10 +155,10 @@ func (m *member) answered(p protocol.Pong, toClaim bool) (ask func()) {
 		if p.HolderID != protocol.Foreign && !p.Ours && p.Mode != protocol.Exclusive {
 			m.asked.by = protocol.LaterPortalocker // or is to be
 		}
-		if c.holder == "" && p.Mode != protocol.Pending {
-			c.holder = p.HolderID
-			if c.answered != nil {
-				close(c.answered)
+		if c.holder.sid == "" && p.Mode != protocol.Pending {
+			c.holder.sid = p.HolderID
+			if c.holder.came != nil {
+				close(c.holder.came)
 			}
 		}
 	}

@@ -247,7 +247,7 @@ func (s *session) gone(channel string) {
 			m.enter(idle)
 			m.claim = nil
 		} else if m.mayBeGiven() {
-			m.claim.again, m.claim.given, m.claim.moved = false, nil, true
+			m.claim.gift.mayCome, m.claim.gift.won, m.claim.moved = false, nil, true
 		}
 		m.place.waits, m.place.queued = false, false
 		m.attempt.Wake()

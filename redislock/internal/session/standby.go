@@ -36,7 +36,7 @@ func (m *member) mayStandBy() bool {
 // mayBeGiven reports whether the lock may be given to m: it stands by, or does so until its
 // claim is answered. session.mu is held.
 func (m *member) mayBeGiven() bool {
-	return m.phase == standing || m.phase == claiming && m.claim.again
+	return m.phase == standing || m.phase == claiming && m.claim.gift.mayCome
 }
 
 // isNext takes in that m has become the first in the queue. session.mu is held.
@@ -57,7 +57,7 @@ func (m *member) isGiven(w protocol.Won) {
 	case !m.mayBeGiven(): // it leaves the channel
 		m.passesOn()
 	default:
-		m.claim.given, m.claim.granted = &w, true
+		m.claim.gift.won, m.claim.granted = &w, true
 		m.asked.told, m.asked.by = false, protocol.Ours // of this hold
 		m.attempt.Wake()
 	}
@@ -77,14 +77,14 @@ func (m *member) fromStandby(ctx context.Context, a *locker.Attempt, c *claim) (
 	s := m.session
 	for isFree := false; ; isFree = true {
 		s.mu.Lock()
-		given, woken, leaves := c.given, m.place.woken, !m.mayStandBy()
+		given, woken, leaves := c.gift.won, m.place.woken, !m.mayStandBy()
 		m.place.woken = false
 		s.mu.Unlock()
 		switch {
 		case given != nil:
-			c.renewal, c.reserve = a.CheckInterval, c.reserved
-			if time.Since(c.sent) >= s.env.Options.Lease()/2 {
-				c.sent = time.Time{}
+			c.terms.renewal, c.terms.reserve = a.CheckInterval, c.gift.reserved
+			if time.Since(c.terms.sent) >= s.env.Options.Lease()/2 {
+				c.terms.sent = time.Time{}
 			}
 			return c.won(ctx, *given)
 		case isFree || woken && !leaves:
@@ -99,7 +99,7 @@ func (m *member) fromStandby(ctx context.Context, a *locker.Attempt, c *claim) (
 		isHeld := errors.Is(err, locker.ErrAlreadyLocked)
 		switch {
 		case err == nil || isHeld && seen.Place == 1 && seen.Obstacle.Role != protocol.Head && seen.Left == 0:
-			c.sent = sent
+			c.terms.sent = sent
 		case ctx.Err() == nil:
 			m.stepBack(true)
 		}
@@ -113,13 +113,13 @@ func (m *member) fromStandby(ctx context.Context, a *locker.Attempt, c *claim) (
 func (c *claim) takeGift(ctx context.Context) (locker.Grant, error) {
 	s := c.member.session
 	s.mu.Lock()
-	given := c.given
+	given := c.gift.won
 	s.mu.Unlock()
 	if given == nil { // the holder key is wrong
 		c.member.stepBack(c.wait)
 		return locker.Grant{}, locker.ErrAlreadyLocked
 	}
-	c.reserve = c.reserved // by an earlier claim
+	c.terms.reserve = c.gift.reserved // by an earlier claim
 	return c.won(ctx, *given)
 }
 
@@ -141,7 +141,7 @@ func (m *member) staysBy() bool {
 // gives way, or of one that is before it in the queue, perhaps, as the queue was lost. It
 // looks. session.mu is held.
 func (m *member) standbyPinged(foreign bool) {
-	if !m.mayBeGiven() || m.claim.given != nil {
+	if !m.mayBeGiven() || m.claim.gift.won != nil {
 		return
 	}
 	if foreign {

@@ -5,8 +5,9 @@ import (
 	"embed"
 	"encoding/hex"
 	"strconv"
-	"strings"
 	"sync"
+
+	"github.com/golocker/locker/redislock/internal/resp"
 )
 
 //go:embed lua
@@ -85,5 +86,5 @@ func (c Call) ByText() []string {
 
 // IsUnknownScript reports whether a server does not know a script.
 func IsUnknownScript(err error) bool {
-	return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT")
+	return resp.Code(err) == "NOSCRIPT"
 }

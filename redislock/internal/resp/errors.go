@@ -51,13 +51,14 @@ func said(err error) string {
 }
 
 // Code returns the first word of what a server says, such as READONLY, also where that
-// was said to a command of a script; or "", if it is no server that says it.
+// was said to a command of a script; or "", if it is no server that says it. Of an error
+// without a code (ERR), it is the first word after that.
 func Code(err error) string {
 	text := said(err)
 	if _, inScript, ok := strings.Cut(text, "' in a script: "); ok {
 		text = strings.TrimPrefix(inScript, "-") // as before Redis 7
 	}
-	code, _, _ := strings.Cut(text, " ")
+	code, _, _ := strings.Cut(strings.TrimPrefix(text, "ERR "), " ") // Kvrocks puts it before all others
 	return code
 }
 

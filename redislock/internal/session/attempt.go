@@ -143,7 +143,10 @@ func (c *claim) won(ctx context.Context, w protocol.Won) (locker.Grant, error) {
 	case s.ended() != nil:
 		return locker.Grant{}, s.ended()
 	default:
-		m.stepBack(false)
+		if end, gone := h.beginLeaving(); gone == nil {
+			m.leaveChannel(false, func(error) { end() })
+			s.conn.Resume()
+		}
 		return locker.Grant{}, locker.ErrAlreadyLocked // by the one who may not know yet that it is not
 	}
 }

@@ -88,11 +88,15 @@ func (m *member) brokenBy(first, last uint64) (leave func()) {
 	}
 }
 
-// broken returns why h alone was lost, or nil.
-func (h *hold) broken() error {
+// beginLeaving marks the member as busy, as it is to leave the lock, until end is called;
+// unless the lock alone was lost before, which it returns why: then it has left, or does.
+func (h *hold) beginLeaving() (end func(), gone error) {
 	h.member.session.mu.Lock()
 	defer h.member.session.mu.Unlock()
-	return h.gone
+	if h.gone != nil {
+		return nil, h.gone
+	}
+	return h.member.beginWith(), nil
 }
 
 // Check implements locker.Checker: it compares the clock with the lease, so that a
@@ -138,13 +142,13 @@ func (h *hold) inTime(now time.Time) bool {
 // StartRelease implements locker.AsyncReleaser. It reads the answer itself if that
 // comes at once.
 func (h *hold) StartRelease(done func(error)) {
-	if gone := h.broken(); gone != nil {
-		done(fmt.Errorf("%w: %w", locker.ErrLost, gone)) // it has left the channel, or does
+	end, gone := h.beginLeaving()
+	if gone != nil {
+		done(fmt.Errorf("%w: %w", locker.ErrLost, gone))
 		return
 	}
 	s := h.member.session
 	s.brief.Store(time.Since(h.won) < conn.RestTime)
-	end := h.member.begin()
 	var answered atomic.Bool
 	h.member.leaveChannel(false, func(err error) {
 		defer answered.Store(true)

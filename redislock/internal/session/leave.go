@@ -31,11 +31,11 @@ func (m *member) leaveChannel(keepPlace bool, done func(error), before ...conn.C
 	s.mu.Lock()
 	channels := []string{m.channel, m.holdChannel}
 	stood := m.mayBeGiven()
-	if stood && m.claim.gift.won != nil {
-		m.passesOn()
-	}
-	if m.claim != nil {
-		m.claim.gift.mayCome, m.claim.gift.won = false, nil
+	if c := m.claim; c != nil {
+		if c.gift.won != nil {
+			m.passesOn()
+		}
+		c.gift.mayCome, c.gift.won = false, nil
 	}
 	if keepPlace && m.place.queued {
 		m.place.waits = true

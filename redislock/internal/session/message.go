@@ -70,7 +70,7 @@ const (
 // In protocol.pml, too: a change here asks for one there.
 func (m *member) pinged(text string) (answer func()) {
 	s := m.session
-	if m.phase == idle {
+	if m.hold == nil && m.claim == nil {
 		return nil
 	}
 	channel, from, ok := protocol.ParsePing(m.channel, text)

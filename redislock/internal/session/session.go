@@ -243,11 +243,12 @@ func (s *session) gone(channel string) {
 	switch m := s.members[lock]; {
 	case m == nil:
 	case kind == protocol.Wait || m.mayBeGiven():
+		if m.mayBeGiven() {
+			m.claim.gift.mayCome, m.claim.gift.won, m.claim.moved = false, nil, true // an attempt may have it in hand
+		}
 		if m.phase == standing {
 			m.enter(idle)
 			m.claim = nil
-		} else if m.mayBeGiven() {
-			m.claim.gift.mayCome, m.claim.gift.won, m.claim.moved = false, nil, true
 		}
 		m.place.waits, m.place.queued = false, false
 		m.attempt.Wake()

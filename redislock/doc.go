@@ -122,4 +122,9 @@
 // client (go-redis' defaults are 5 s each). A timeout other than 0, and ctx, end
 // an attempt earlier. Close breaks off a connection that is being made, but not the
 // TLS handshake of go-redis' own dialer: that may take it the DialTimeout.
+//
+// Who waits when the server goes away tries to connect again after the check interval, and
+// then more and more seldom, up to a second, with jitter; all Acquires of a Locker do so
+// together. Of the scripts of a session, 256 are on their way at once, so that a burst of
+// Acquires does not keep its heartbeats waiting (with RESP2 16, by as many connections).
 package redislock

@@ -140,7 +140,9 @@ func (q *calls) head() *call {
 func (q *calls) pop() call {
 	c := q.all[q.first]
 	q.all[q.first] = call{}
-	if q.first++; q.first == len(q.all) {
+	if q.first++; q.first == len(q.all) && cap(q.all) > maxKept {
+		q.all, q.first = nil, 0
+	} else if q.first == len(q.all) {
 		q.all, q.first = q.all[:0], 0
 	} else if q.first >= 64 && 2*q.first >= len(q.all) { // it is never empty
 		q.all, q.first = slices.Delete(q.all, 0, q.first), 0
@@ -220,6 +222,9 @@ func (c *Conn) flush() {
 	}
 }
 
+// maxKept is how many bytes, or commands, a buffer may have that is kept.
+const maxKept = 1 << 16
+
 // quickWrite is how long a caller may be kept by a write.
 const quickWrite = 10 * time.Millisecond
 
@@ -245,7 +250,9 @@ func (c *Conn) writeOut(limit time.Duration) bool {
 			c.out = append(slices.Clone(b[n:]), c.out...)
 			return false
 		}
-		c.written = b
+		if c.written = b; cap(b) > maxKept { // it was for a burst
+			c.written = nil
+		}
 	}
 	c.writing = false
 	return true

@@ -272,3 +272,39 @@ func TestCallerIsNotKeptByOthers(t *testing.T) {
 		}
 	}
 }
+
+// What is sent in and after a burst, whose buffers are not kept, comes as it was sent.
+func TestBurst(t *testing.T) {
+	s := newServer(t)
+	received := make(chan string, 100)
+	go func() {
+		defer close(received)
+		for {
+			v, err := resp.Read(s.from)
+			if err != nil {
+				return
+			}
+			_, _ = s.conn.Write([]byte("+OK\r\n"))
+			received <- v.List[0].Text
+		}
+	}()
+	var senders sync.WaitGroup
+	for i := range 8 {
+		senders.Go(func() {
+			for j := range 200 {
+				word := strings.Repeat(string(rune('a'+i)), 1+(i*7919+j*104729)%50_000)
+				s.Send(Command{Words: []string{word}, Done: func(resp.Value, error) {}})
+			}
+		})
+	}
+	next := [8]int{}
+	for range 8 * 200 {
+		word := await(t, "a command", received)
+		i := int(word[0] - 'a')
+		if want := 1 + (i*7919+next[i]*104729)%50_000; len(word) != want || strings.Trim(word, word[:1]) != "" {
+			t.Fatalf("%d bytes, want %d of %q alone", len(word), want, word[:1])
+		}
+		next[i]++
+	}
+	senders.Wait()
+}

@@ -33,6 +33,7 @@ type Server struct {
 	client *redis.Client // guarded by mu: nil before it is used
 	closed bool          // guarded by mu: no command goes by the client
 	stale  atomic.Bool   // the next command goes by another client
+	evals  gate
 }
 
 // Client returns the client for commands that do not go by a session: a small
@@ -59,6 +60,7 @@ func (s *Server) Client() *redis.Client {
 func (s *Server) NewClient() *redis.Client {
 	o := dial.CloneOptions(s.User)
 	o.MaxRetries, o.DialerRetries = -1, 1 // Base tries again
+	o.PoolSize = max(o.PoolSize, maxEvals+4)
 	if s.Moving {
 		o.ConnMaxLifetime = s.Env.Options.UnavailableTimeout // go-redis closes those to a former primary for the user's client only
 	}
@@ -142,6 +144,23 @@ func (s *Server) Eval(c protocol.Call) (string, error) {
 		text, err = s.Client().Do(ctx, anys(c.ByText())...).Text()
 	}
 	return text, resp.Plainly(err)
+}
+
+// maxEvals is how many scripts run by the client at once, of those that EvalLater has run: so
+// many connections it has, and some for what must not wait behind them.
+const maxEvals = 16
+
+// EvalLater calls begin, which must not block, and runs a script, when it is its turn. It calls
+// done with the answer.
+func (s *Server) EvalLater(c protocol.Call, begin func(), done func(string, error)) {
+	s.evals.enter(maxEvals, func() {
+		begin()
+		s.Env.Running.Go(func() {
+			text, err := s.Eval(c)
+			s.evals.leave()
+			done(text, err)
+		})
+	})
 }
 
 // Publish publishes a message.

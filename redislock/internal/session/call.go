@@ -23,26 +23,29 @@ func (s *session) run(c protocol.Call, done func(string, error), before ...conn.
 	s.conn.Resume()
 }
 
-// write is run for a caller that calls conn.Help, or conn.Resume.
-func (s *session) write(c protocol.Call, done func(string, error), before ...conn.Command) {
+// write is run for a caller that calls conn.Resume, or conn.Help, if that can help: the script
+// is on its way, on the session's own connection.
+func (s *session) write(c protocol.Call, done func(string, error), before ...conn.Command) (canHelp bool) {
 	if !s.fast {
-		s.conn.Write(before...)
-		s.env.Running.Go(func() {
-			text, err := s.server.Eval(c)
+		s.server.EvalLater(c, func() { s.conn.Send(before...) }, func(text string, err error) {
 			if resp.IsDemotion(err) {
 				s.end(fmt.Errorf("%w: %w", resp.ErrDemoted, err))
 			}
 			done(text, err)
 		})
-		return
+		return false
 	}
-	s.conn.Write(append(before, conn.Command{Words: c.ByName(), Done: func(r resp.Value, err error) {
+	answered := func(r resp.Value, err error) {
+		s.scripts.answered()
+		done(r.Text, err)
+	}
+	return s.scripts.write(append(before, conn.Command{Words: c.ByName(), Done: func(r resp.Value, err error) {
 		if protocol.IsUnknownScript(err) {
-			s.conn.Send(conn.Command{Words: c.ByText(), Done: func(r resp.Value, err error) { done(r.Text, err) }})
+			s.conn.Send(conn.Command{Words: c.ByText(), Done: answered})
 			return
 		}
-		done(r.Text, err)
-	}})...)
+		answered(r, err)
+	}}))
 }
 
 // ask runs a script and waits for its answer, or the end of ctx or the session.

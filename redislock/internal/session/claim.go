@@ -22,6 +22,7 @@ type claim struct {
 	terms      terms
 	question   question // of the next run of the script
 	underWay   bool     // a run is
+	canHelp    bool     // with reading its answer
 	met        bool     // others on the channel
 	answers    chan claimAnswer
 	subscribed chan struct{} // closed when the SUBSCRIBE is confirmed, or has failed; nil where the script comes after it anyway
@@ -147,7 +148,7 @@ func (c *claim) ask(before ...conn.Command) {
 		c.unsure = true
 		s.mu.Unlock()
 	}
-	s.write(protocol.Claim{
+	c.canHelp = s.write(protocol.Claim{
 		Channel: m.channel, SID: s.id, Mode: c.question.mode, Reserve: c.terms.reserve, Run: s.dialed.RunID, About: s.about,
 		Settle: s.env.Options.SettleTime, SettleLong: s.env.Options.Lease(), Known: c.question.known,
 	}.In(s.server.Scheme), c.takeAnswer, before...)
@@ -231,8 +232,10 @@ func (c *claim) settle(ctx context.Context) (protocol.ClaimAnswer, error) {
 // await waits for the answer of the run that is under way.
 func (c *claim) await(ctx context.Context) (protocol.ClaimAnswer, error) {
 	s := c.member.session
-	if s.fast {
+	if c.canHelp {
 		s.conn.Help(func() bool { return len(c.answers) > 0 })
+	} else {
+		s.conn.Resume()
 	}
 	var a claimAnswer
 	select {

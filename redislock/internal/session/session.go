@@ -39,6 +39,7 @@ type session struct {
 	fast   bool // scripts run on the session's own connection; else through the client
 	about  protocol.About
 
+	scripts  scripts               // with RESP3
 	requests chan []server.Request // that go by the client
 	opened   time.Time
 	until    atomic.Int64  // the end of the lease: nanoseconds since opened; 0: there is none
@@ -101,6 +102,7 @@ func open(ctx context.Context, sv *server.Server, link string, unlink func(*sess
 		Sharded: sv.Scheme.Sharded, Mark: ":l:" + id, NoHelp: dialed.Tunneled,
 		Fail: s.end, Gone: s.gone, Message: s.message,
 	})
+	s.scripts.conn = s.conn
 	stop := context.AfterFunc(ctx, func() { _ = dialed.Net.Close() })
 	if err = s.greet(); err == nil {
 		err = s.renewCredentials()

@@ -38,7 +38,7 @@ type claim struct {
 
 // The terms are those of the hold that a claim may lead to.
 type terms struct {
-	sent    time.Time     // when the server was asked: the lease runs from there; 0: from the next heartbeat
+	sent    time.Time     // when it was asked for, or confirmed by a look: the lease runs from there, see take
 	reserve int           // tokens, besides the one
 	renewal time.Duration // how long the lock may be handed over inside the process
 }

@@ -80,13 +80,14 @@ func (s *session) expired() bool {
 	return until != 0 && int64(time.Since(s.opened)) >= until
 }
 
-// take counts a lock that the session has won with a claim that was sent at the
-// given time, if that is not 0. mu is held.
+// take counts a lock that the session has won with a claim that was asked for at the
+// given time. It is proof unless that is long ago, as it has waited in line, or the session
+// was frozen: then a heartbeat has to be. mu is held.
 func (s *session) take(claimed time.Time) {
 	if s.lease.holds++; s.lease.holds == 1 {
 		s.until.Store(0)
 	}
-	if !s.server.Moving && !claimed.IsZero() && (s.fast || s.lease.holds == 1) { // by the client, it says nothing of what the session reads
+	if !s.server.Moving && time.Since(claimed) < s.env.Options.Lease()/2 && (s.fast || s.lease.holds == 1) { // by the client, it says nothing of what the session reads
 		s.prove(claimed)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/internal/redistest"
 	"github.com/golocker/locker/redislock/internal/protocol"
@@ -171,4 +173,38 @@ func TestBreakWhileSettling(t *testing.T) {
 		t.Errorf("the Acquire: %v", err)
 	}
 	isThere(t, other)
+}
+
+// A claim that has waited for long, in line for others, is no proof of a lease that is over:
+// a heartbeat is, and the session goes on.
+func TestClaimThatHasWaited(t *testing.T) {
+	t.Parallel()
+	for _, version := range []int{3, 2} {
+		user := redistest.Start(t).Client(func(o *redis.Options) { o.Protocol = version }).Options()
+		l, d := openWith(t, user, calm)
+		other, err := l.Acquire(t.Context(), "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := d.session(t, "n")
+		if err := other.Release(t.Context()); err != nil { // no lock has a lease
+			t.Fatal(err)
+		}
+		a := &locker.Attempt{Name: "n", Wait: true, CheckInterval: time.Hour}
+		_, p, err := s.plan(t.Context(), a, "n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.claim.terms.sent = time.Now().Add(-s.env.Options.Lease() - 100*time.Microsecond) // since when the session was there
+		g, err := p.claim.make(t.Context(), a)
+		if err != nil {
+			t.Fatalf("RESP%d: %v", version, err)
+		}
+		if err := g.Hold.(*hold).Check(); err != nil {
+			t.Errorf("RESP%d: %v", version, err)
+		}
+		if err := g.Hold.Release(t.Context()); err != nil {
+			t.Errorf("RESP%d: %v", version, err)
+		}
+	}
 }

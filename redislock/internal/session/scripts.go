@@ -10,7 +10,7 @@ import (
 // heartbeats and answers to pings, never waits behind more. Others wait for them in line.
 const maxScripts = 256
 
-// Scripts are those that go by the session's connection.
+// scripts are those that go by the session's connection.
 type scripts struct {
 	conn *conn.Conn
 

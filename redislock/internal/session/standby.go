@@ -83,9 +83,6 @@ func (m *member) fromStandby(ctx context.Context, a *locker.Attempt, c *claim) (
 		switch {
 		case given != nil:
 			c.terms.renewal, c.terms.reserve = a.CheckInterval, c.gift.reserved
-			if time.Since(c.terms.sent) >= s.env.Options.Lease()/2 {
-				c.terms.sent = time.Time{}
-			}
 			return c.won(ctx, *given)
 		case isFree || woken && !leaves:
 			return m.newClaim(a).make(ctx, a)
